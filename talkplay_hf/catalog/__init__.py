@@ -1,0 +1,1 @@
+"""What there is to recommend: tracks, playlists, and the conversations about them (paper 3.1)."""

@@ -1,0 +1,25 @@
+"""The exceptions of the package: one family, so that one `except` catches all of it."""
+
+
+class TalkPlayError(Exception):
+    """Base of every error that the package raises on purpose."""
+
+
+class InputError(TalkPlayError, ValueError):
+    """A user's file or argument cannot be used; the message names the file, the row and the way out."""
+
+
+class ConfigError(TalkPlayError, ValueError):
+    """A configuration has an unknown key or an impossible value."""
+
+
+class ArtifactError(TalkPlayError):
+    """An artefact on disk is missing, damaged, of another format, or made from something else."""
+
+
+class MissingExtraError(TalkPlayError, ImportError):
+    """An optional dependency is absent; the message names the extra that brings it."""
+
+
+class NoTrackError(TalkPlayError):
+    """The rules in force leave no track to recommend."""

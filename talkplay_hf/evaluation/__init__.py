@@ -1,0 +1,1 @@
+"""How well the right track is found: metrics, baselines and the report about both (paper 5, 6)."""

@@ -1,0 +1,143 @@
+"""What the model is compared with: chance, popularity, BM25 (paper 6.2, A.4).
+
+Each is a `Ranker`: histories in, one score for every track of the catalog out. Equal scores are
+ties and stay ties.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from talkplay_hf.catalog.schema import Catalog, Message, release_year
+from talkplay_hf.errors import InputError, MissingExtraError
+from talkplay_hf.evaluation.metrics import FloatArray
+
+History = Sequence[Message]
+
+BASELINES = ("random", "popularity", "bm25", "bm25-last-turn")
+
+
+class Ranker(Protocol):
+    """Anything that scores the tracks of a catalog as the next one of a dialogue."""
+
+    def scores(self, histories: Sequence[History]) -> FloatArray:
+        """Score every track for every history.
+
+        Args:
+            histories (`Sequence[Sequence[Message]]`): The dialogues so far.
+
+        Returns:
+            `numpy.ndarray` of shape `(histories, tracks)`, float64: Higher is better, equal is
+            tied, `-inf` is not in this system's ranking. The caller may write into it.
+        """
+
+
+class RandomRanker:
+    """Every track alike. Since metrics are exact under ties, this is chance itself, undrawn."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._tracks = len(catalog)
+
+    def scores(self, histories: Sequence[History]) -> FloatArray:
+        """See `Ranker.scores`."""
+        return np.zeros((len(histories), self._tracks))
+
+
+class PopularityRanker:
+    """Tracks by how often they stand in playlists.
+
+    Args:
+        catalog (`Catalog`): Its playlists are counted.
+        held_out (`Collection[str]`): Ids of the playlists that must not be counted, those that the
+            evaluated conversations were made from among them.
+    """
+
+    def __init__(self, catalog: Catalog, held_out: Collection[str]) -> None:
+        hidden = frozenset(held_out)
+        plays = Counter(
+            track_id
+            for playlist in catalog.iter_playlists()
+            if playlist.playlist_id not in hidden
+            for track_id in playlist.track_ids
+        )
+        self._plays = np.array([plays[track_id] for track_id in catalog.track_ids], np.float64)
+
+    def scores(self, histories: Sequence[History]) -> FloatArray:
+        """See `Ranker.scores`."""
+        return np.tile(self._plays, (len(histories), 1))
+
+
+class BM25Ranker:
+    """BM25 between the chat text and `{title} by {artist} from {album} {tags} {year}` (A.4).
+
+    Args:
+        catalog (`Catalog`): One document a track.
+        last_turn (`bool`): Ask with the last user message alone instead of all that the user and
+            the assistant have said so far.
+
+    Raises:
+        MissingExtraError: If `bm25s` is not installed.
+    """
+
+    def __init__(self, catalog: Catalog, *, last_turn: bool = False) -> None:
+        try:
+            import bm25s
+        except ImportError:
+            raise MissingExtraError(
+                "the BM25 baseline needs bm25s: pip install talkplay-hf[eval]"
+            ) from None
+        self._tokenize: Any = bm25s.tokenize
+        self._last_turn = last_turn
+        self._tracks = len(catalog)
+        documents = self._tokenize(track_documents(catalog), show_progress=False)
+        self._index: Any = None
+        if documents.vocab:
+            self._index = bm25s.BM25()
+            self._index.index(documents, show_progress=False)
+
+    def scores(self, histories: Sequence[History]) -> FloatArray:
+        """See `Ranker.scores`. A query that shares no word with any track leaves all tied."""
+        texts = [chat_text(history, last_turn=self._last_turn) for history in histories]
+        scores = np.zeros((len(histories), self._tracks))
+        queries = self._tokenize(texts, return_ids=False, show_progress=False)
+        for row, query in enumerate(queries):
+            if query and self._index is not None:
+                scores[row] = self._index.get_scores(query)
+        return scores
+
+
+def track_documents(catalog: Catalog) -> list[str]:
+    """The text that retrieval baselines see of each track; missing fields are left out."""
+    names = ("title", "artist", "album", "tags", "release_date")
+    documents = []
+    for title, artist, album, tags, date in zip(*map(catalog.column, names), strict=True):
+        year = release_year(date)
+        parts = [f"{title} by {artist}", f"from {album}" if album else "", *(tags or ())]
+        parts.append("" if year is None else str(year))
+        documents.append(" ".join(part for part in parts if part))
+    return documents
+
+
+def chat_text(history: History, *, last_turn: bool = False) -> str:
+    """The words of a dialogue: of user and assistant in order, or of the last user message."""
+    if last_turn:
+        return next((m.content for m in reversed(history) if m.role == "user"), "")
+    return "\n".join(m.content for m in history if m.role in ("user", "assistant"))
+
+
+def make_baseline(name: str, catalog: Catalog, held_out: Collection[str]) -> Ranker:
+    """Make one of `BASELINES` by name.
+
+    Raises:
+        InputError: If there is no such baseline.
+        MissingExtraError: If it needs a package that is not installed.
+    """
+    if name == "random":
+        return RandomRanker(catalog)
+    if name == "popularity":
+        return PopularityRanker(catalog, held_out)
+    if name in ("bm25", "bm25-last-turn"):
+        return BM25Ranker(catalog, last_turn=name == "bm25-last-turn")
+    raise InputError(f"baseline {name!r}: must be one of {', '.join(BASELINES)}")

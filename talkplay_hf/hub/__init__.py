@@ -1,0 +1,1 @@
+"""Artefacts on disk: file names, hashes and atomic writes."""
