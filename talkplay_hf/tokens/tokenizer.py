@@ -1,0 +1,279 @@
+"""`TalkPlayTokenizer`: a text tokenizer grown by music tokens, with its codebooks and catalogue."""
+
+import json
+import re
+import shutil
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from tokenizers import AddedToken
+from transformers import PreTrainedTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+from talkplay_hf.catalog.schema import Message
+from talkplay_hf.errors import ArtifactError, ConfigError, InputError
+from talkplay_hf.hub import files
+from talkplay_hf.tokens.config import END_OF_MUSIC, START_OF_MUSIC, TalkPlayConfig
+
+SIDE_FILES = {
+    "talkplay_config_file": files.TALKPLAY_CONFIG,
+    "codebooks_file": files.CODEBOOKS,
+    "token_catalog_file": files.TOKEN_CATALOG,
+    "codebook_labels_file": files.CODEBOOK_LABELS,
+}
+# header_open, header_close, end_of_turn, after_turn
+HEADER_STYLES = {
+    "llama3": ("<|start_header_id|>", "<|end_header_id|>\n\n", "<|eot_id|>", ""),
+    "chatml": ("<|im_start|>", "\n", "<|im_end|>", "\n"),
+}
+
+
+class _FastAsPython(PreTrainedTokenizer):  # type: ignore[misc]
+    """Lets a tokenizer of the tokenizers backend also be a `PreTrainedTokenizer`.
+
+    The two backends are siblings; the Python one must not set up its own state.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        PreTrainedTokenizerBase.__init__(self, **kwargs)
+
+    get_special_tokens_mask = PreTrainedTokenizerBase.get_special_tokens_mask
+
+
+class TalkPlayTokenizer(PreTrainedTokenizerFast, _FastAsPython):  # type: ignore[misc]
+    """The tokenizer of a TalkPlay model (paper 4.1, Token Mapping).
+
+    A base tokenizer grown by `<start_of_music>`, `<end_of_music>` and one token per code. Loads with
+    `from_pretrained` from a folder or the Hub together with `talkplay_config.json`, the codebooks
+    and the token catalog; the same folder loads with `AutoTokenizer` without this package, ids
+    equal, as a plain tokenizer.
+    """
+
+    vocab_files_names: ClassVar[dict[str, str]] = {
+        **PreTrainedTokenizerFast.vocab_files_names,
+        **SIDE_FILES,
+    }
+
+    @classmethod
+    def grow(
+        cls, base: PreTrainedTokenizerBase, music_tokens: Sequence[str]
+    ) -> "TalkPlayTokenizer":
+        """Grow a base tokenizer by music tokens and give it the chat template.
+
+        Args:
+            base (`PreTrainedTokenizerBase`): A fast tokenizer with Llama 3 or ChatML headers.
+            music_tokens (`Sequence[str]`): The new tokens in id order.
+
+        Raises:
+            ConfigError: If the base is not fast, already has one of the tokens, or has none of the
+                supported headers.
+        """
+        backend = getattr(base, "backend_tokenizer", None)
+        if backend is None:
+            raise ConfigError("the base tokenizer has no fast (tokenizers) backend")
+        known = base.get_vocab()
+        already = [token for token in music_tokens if token in known]
+        if already:
+            raise ConfigError(
+                f"the base tokenizer already has {already[0]!r} and {len(already) - 1} more music "
+                "tokens; start from a base model that was not grown"
+            )
+        style = next((s for s, parts in HEADER_STYLES.items() if parts[0] in known), None)
+        if style is None:
+            raise ConfigError(
+                "the base tokenizer has neither Llama 3 headers (<|start_header_id|>) nor ChatML "
+                "headers (<|im_start|>); use an instruct model that has"
+            )
+        end_of_turn = HEADER_STYLES[style][2]
+        tokenizer = cls(
+            tokenizer_object=backend,
+            bos_token=base.bos_token,
+            eos_token=end_of_turn,
+            pad_token=base.pad_token or end_of_turn,
+            unk_token=base.unk_token,
+            extra_special_tokens=[
+                token for token in base.all_special_tokens if token != end_of_turn
+            ],
+            model_max_length=base.model_max_length,
+            padding_side="left",
+        )
+        # the template writes the special tokens itself
+        tokenizer.backend_tokenizer.post_processor = _no_post_processor()
+        tokenizer.add_tokens(
+            [AddedToken(token, special=True, normalized=False) for token in music_tokens],
+            special_tokens=True,
+        )
+        tokenizer.chat_template = _chat_template(style, base.bos_token)
+        return tokenizer
+
+    def attach(self, folder: str | Path) -> None:
+        """Point at the side files (`talkplay_config.json`, codebooks, ...) in a folder."""
+        for key, name in SIDE_FILES.items():
+            self.init_kwargs[key] = str(Path(folder) / name)
+
+    def save_pretrained(self, save_directory: Any, **kwargs: Any) -> tuple[str, ...]:
+        """Save the tokenizer with its side files, loadable by `AutoTokenizer` without this package."""
+        saved: tuple[str, ...] = super().save_pretrained(save_directory, **kwargs)
+        path = Path(save_directory) / "tokenizer_config.json"
+        values = json.loads(path.read_text(encoding="utf-8"))
+        values["tokenizer_class"] = "PreTrainedTokenizerFast"
+        files.write_json(path, {k: v for k, v in values.items() if k not in SIDE_FILES})
+        return saved
+
+    def _save_pretrained(
+        self, save_directory: str, file_names: tuple[str, ...], **kwargs: Any
+    ) -> tuple[str, ...]:
+        names: tuple[str, ...] = super()._save_pretrained(save_directory, file_names, **kwargs)
+        for key, name in SIDE_FILES.items():
+            source, target = self.init_kwargs.get(key), Path(save_directory) / name
+            if source and Path(source).exists() and Path(source).resolve() != target.resolve():
+                shutil.copyfile(source, target)
+                names += (str(target),)
+        return names
+
+    def __getstate__(self) -> dict[str, Any]:
+        lazy = {"config", "start_of_music_id", "end_of_music_id", "code_offsets", "_control"}
+        return {key: value for key, value in self.__dict__.items() if key not in lazy}
+
+    def side_file(self, key: str) -> Path:
+        """The path of a side file.
+
+        Raises:
+            ArtifactError: If this tokenizer was loaded without it.
+        """
+        path = self.init_kwargs.get(key)
+        if not path or not Path(path).exists():
+            raise ArtifactError(f"the tokenizer folder has no {SIDE_FILES[key]}")
+        return Path(path)
+
+    @cached_property
+    def config(self) -> TalkPlayConfig:
+        """The `talkplay_config.json` of this tokenizer."""
+        return TalkPlayConfig.load(self.side_file("talkplay_config_file"))
+
+    @cached_property
+    def start_of_music_id(self) -> int:
+        """Id of `<start_of_music>`."""
+        return int(self.convert_tokens_to_ids(START_OF_MUSIC))
+
+    @cached_property
+    def end_of_music_id(self) -> int:
+        """Id of `<end_of_music>`."""
+        return int(self.convert_tokens_to_ids(END_OF_MUSIC))
+
+    @cached_property
+    def code_offsets(self) -> np.ndarray:
+        """Id of code 0 of each modality, with one end mark; int64 `[modalities + 1]`.
+
+        Raises:
+            ArtifactError: If the vocabulary and `talkplay_config.json` do not agree.
+        """
+        tokens = self.config.music_tokens
+        first = self.start_of_music_id
+        if self.convert_tokens_to_ids([tokens[-1]])[0] != first + len(tokens) - 1:
+            raise ArtifactError("the tokenizer's vocabulary and talkplay_config.json disagree")
+        return first + 2 + np.concatenate([[0], np.cumsum(self.config.codes)])
+
+    def block_ids(self, codes: Sequence[int]) -> list[int]:
+        """The ids of a music block: start, one token a modality, end.
+
+        Raises:
+            InputError: If a code is out of range.
+        """
+        if len(codes) != len(self.config.codes) or any(
+            not 0 <= code < size for code, size in zip(codes, self.config.codes, strict=False)
+        ):
+            raise InputError(f"codes {list(codes)} do not fit the codebooks {self.config.codes}")
+        inside = (self.code_offsets[:-1] + np.asarray(codes)).tolist()
+        return [self.start_of_music_id, *inside, self.end_of_music_id]
+
+    def parse_blocks(self, ids: Sequence[int]) -> list[tuple[int, ...] | None]:
+        """The code tuples of the music blocks in generated ids.
+
+        Read from ids, never from decoded text. A block that is not well-formed gives `None`.
+
+        Args:
+            ids (`Sequence[int]`): Token ids.
+        """
+        offsets = self.code_offsets
+        depth = len(self.config.codes)
+        blocks: list[tuple[int, ...] | None] = []
+        for at, token in enumerate(ids):
+            if token != self.start_of_music_id:
+                continue
+            inside = np.asarray(ids[at + 1 : at + 1 + depth])
+            whole = (
+                len(inside) == depth
+                and at + 1 + depth < len(ids)
+                and ids[at + 1 + depth] == self.end_of_music_id
+                and bool(((inside >= offsets[:-1]) & (inside < offsets[1:])).all())
+            )
+            blocks.append(tuple((inside - offsets[:-1]).tolist()) if whole else None)
+        return blocks
+
+    def text_of(self, ids: Sequence[int]) -> str:
+        """The reply text in generated ids, without music blocks and control tokens."""
+        return str(self.decode(list(ids), skip_special_tokens=True)).strip()
+
+    @cached_property
+    def _control(self) -> re.Pattern[str]:
+        tokens = sorted(self.added_tokens_encoder, key=len, reverse=True)
+        return re.compile("|".join(map(re.escape, tokens)))
+
+    def has_control_tokens(self, text: str) -> bool:
+        """Whether a text spells a control or music token."""
+        return self._control.search(text) is not None
+
+    def defuse(self, text: str) -> str:
+        """Break every control or music token that a text spells, by a space after its first sign."""
+        return self._control.sub(lambda found: f"{found[0][0]} {found[0][1:]}", text)
+
+    def chat_ids(self, messages: Sequence[Message], codes: Sequence[Sequence[int]]) -> list[int]:
+        """Encode a conversation up to where the model answers.
+
+        Text can never become a control or music token: what a user types in that form is encoded as
+        plain text.
+
+        Args:
+            messages (`Sequence[Message]`): The conversation so far.
+            codes (`Sequence[Sequence[int]]`): Codes of the music messages, in order.
+        """
+        rows = template_rows(messages, codes)
+        unsafe = any(self.has_control_tokens(message.content) for message in messages)
+        ids: list[int] = self.apply_chat_template(
+            rows,
+            add_generation_prompt=True,
+            return_dict=False,
+            sanitize_control_tokens=unsafe,
+        )
+        return ids
+
+
+def template_rows(
+    messages: Sequence[Message], codes: Sequence[Sequence[int]]
+) -> list[dict[str, Any]]:
+    """Messages as the chat template takes them: music as integer codes, never as text."""
+    left = iter(codes)
+    return [
+        {"role": "music", "codes": [int(code) for code in next(left)]}
+        if message.role == "music"
+        else {"role": message.role, "content": message.content}
+        for message in messages
+    ]
+
+
+def _chat_template(style: str, begin: str | None) -> str:
+    names = ("header_open", "header_close", "end_of_turn", "after_turn")
+    values = dict(zip(names, HEADER_STYLES[style], strict=True)) | {"begin": begin or ""}
+    head = "".join(
+        f"{{%- set {name} = {json.dumps(value)} %}}\n" for name, value in values.items()
+    )
+    return head + (Path(__file__).parent / "chat_template.jinja").read_text(encoding="utf-8")
+
+
+def _no_post_processor() -> Any:
+    from tokenizers.processors import ByteLevel
+
+    return ByteLevel(trim_offsets=False)
