@@ -1,0 +1,1 @@
+"""Music conversations made from playlists (paper 3.2, A.1, A.2)."""

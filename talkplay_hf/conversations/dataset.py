@@ -1,0 +1,105 @@
+"""The conversations folder: one Parquet file of conversations and a manifest."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from talkplay_hf.catalog.constraints import Constraint
+from talkplay_hf.catalog.schema import ROLES, Conversation, Message
+from talkplay_hf.errors import ArtifactError
+from talkplay_hf.hub import files
+
+_CONSTRAINT = pa.struct([("field", pa.string()), ("op", pa.string()), ("value", pa.string())])
+CONVERSATION_SCHEMA = pa.schema(
+    [
+        ("conversation_id", pa.string()),
+        ("playlist_id", pa.string()),
+        ("split", pa.string()),
+        (
+            "messages",
+            pa.list_(
+                pa.struct(
+                    [
+                        ("role", pa.string()),
+                        ("content", pa.string()),
+                        ("track_id", pa.string()),
+                        ("source", pa.string()),
+                        ("constraints", pa.list_(_CONSTRAINT)),
+                    ]
+                )
+            ),
+        ),
+    ]
+)
+
+
+def save_conversations(
+    folder: str | Path,
+    conversations: Iterable[Conversation],
+    made_from: Mapping[str, str],
+    **facts: object,
+) -> None:
+    """Write a conversations folder atomically."""
+    rows = [
+        {
+            "conversation_id": conversation.conversation_id,
+            "playlist_id": conversation.playlist_id,
+            "split": conversation.split,
+            "messages": [
+                {
+                    "role": message.role,
+                    "content": message.content,
+                    "track_id": message.track_id,
+                    "source": message.source,
+                    "constraints": [
+                        {"field": c.field, "op": c.op, "value": c.value}
+                        for c in message.constraints
+                    ],
+                }
+                for message in conversation.messages
+            ],
+        }
+        for conversation in conversations
+    ]
+    with files.staged_folder(folder) as aside:
+        table = pa.Table.from_pylist(rows, schema=CONVERSATION_SCHEMA)
+        pq.write_table(table, aside / files.CONVERSATIONS, compression="zstd")
+        files.write_manifest(aside, "conversations", made_from, conversations=len(rows), **facts)
+
+
+def load_conversations(
+    folder: str | Path, splits: Sequence[str] | None = None
+) -> list[Conversation]:
+    """Read a conversations folder.
+
+    Args:
+        folder (`str` or `Path`): The folder.
+        splits (`Sequence[str]`, *optional*): Only these splits.
+
+    Raises:
+        ArtifactError: If the folder is of another kind, damaged, or holds an unknown role.
+    """
+    folder = Path(folder)
+    files.read_manifest(folder, "conversations")
+    try:
+        table = pq.read_table(folder / files.CONVERSATIONS, schema=CONVERSATION_SCHEMA)
+    except (pa.ArrowException, OSError) as error:
+        raise ArtifactError(f"{folder / files.CONVERSATIONS}: cannot be read ({error})") from None
+    found = []
+    for row in table.to_pylist():
+        if splits is not None and row["split"] not in splits:
+            continue
+        messages = []
+        for message in row.pop("messages"):
+            if message["role"] not in ROLES:
+                raise ArtifactError(
+                    f"{folder / files.CONVERSATIONS}: {row['conversation_id']}: "
+                    f"unknown role {message['role']!r}"
+                )
+            message["constraints"] = tuple(Constraint(**c) for c in message["constraints"] or ())
+            message["content"] = message["content"] or ""
+            messages.append(Message(**message))
+        found.append(Conversation(messages=tuple(messages), **row))
+    return found
