@@ -42,9 +42,29 @@ PLACEHOLDER = (
     "\nThen steer: *slower*, *something older*, *more like this*."
 )
 CSS = """
-.gradio-container { max-width: 1180px !important; margin: 0 auto !important; }
+.gradio-container { --tp-quiet: #5b6678; }
+.dark .gradio-container, .gradio-container.dark { --tp-quiet: #a3afc0; }
+main.contain { width: 100%; max-width: 1140px; margin: 0 auto; }
+.tp-html .html-container { padding: 0; }
+#tp-chat { border: 1px solid var(--border-color-primary); border-radius: 14px; }
+#tp-chat .placeholder { flex: none; height: auto; margin: 0; text-align: center; padding: 0 20px; }
+#tp-chat .placeholder-content { justify-content: center; gap: 18px; }
+#tp-chat .examples { display: flex; flex-wrap: wrap; justify-content: center; gap: 8px;
+  padding: 0 16px; max-width: 640px; width: auto; margin: 0 auto !important; }
+#tp-chat .example { width: auto; min-height: 0; padding: 8px 15px; border-radius: 999px;
+  border: 1px solid var(--border-color-primary); background: var(--background-fill-secondary);
+  cursor: pointer; transition: border-color .15s; }
+#tp-chat .example:hover, #tp-chat .example:focus-visible { border-color: var(--color-accent); }
+#tp-chat .example-content, #tp-chat .example-text-content { padding: 0; margin: 0; }
+#tp-chat .bot.message { background: none; border: 0; box-shadow: none; padding: 0; }
+#tp-chat .bot-row .flex-wrap { max-width: 100%; }
+#tp-chat .bot.message > .message + .message { margin-top: 10px; }
+#tp-chat .message-content .md { white-space: pre-wrap; overflow-wrap: anywhere; }
+#tp-box textarea::placeholder { color: var(--tp-quiet); }
+#tp-box { border: 1px solid var(--border-color-primary); border-radius: 10px; }
+footer .divider { display: none; }
 .tp-head h1 { font-size: 1.6rem; font-weight: 700; margin: 0; letter-spacing: -0.01em; }
-.tp-head p { color: var(--body-text-color-subdued); margin: 2px 0 0; }
+.tp-head p { color: var(--tp-quiet); margin: 2px 0 0; }
 .tp-card { display: grid; grid-template-columns: 72px minmax(0, 1fr); gap: 10px 14px;
   width: min(440px, 100%); padding: 12px; border: 1px solid var(--border-color-primary);
   border-radius: 14px; background: var(--background-fill-primary); overflow-wrap: anywhere; }
@@ -53,7 +73,7 @@ CSS = """
   hsl(var(--hue) 60% 46%), hsl(calc(var(--hue) + 50) 65% 34%)); }
 .tp-title { font-weight: 650; font-size: 1.06rem; line-height: 1.3; color: var(--body-text-color); }
 .tp-artist { color: var(--body-text-color); line-height: 1.4; }
-.tp-facts { color: var(--body-text-color-subdued); font-size: .86rem; line-height: 1.45; }
+.tp-facts { color: var(--tp-quiet); font-size: .86rem; line-height: 1.45; }
 .tp-wide { grid-column: 1 / -1; }
 .tp-tags { display: flex; flex-wrap: wrap; gap: 5px; }
 .tp-tag { font-size: .78rem; line-height: 1.3; padding: 2px 9px; border-radius: 999px;
@@ -67,8 +87,8 @@ CSS = """
 .tp-list ol { list-style: none; margin: 0; padding: 0; max-height: 52vh; overflow-y: auto; }
 .tp-list li { display: grid; grid-template-columns: 1.6em minmax(0, 1fr); gap: 6px;
   padding: 7px 0; border-top: 1px solid var(--border-color-primary); line-height: 1.35; }
-.tp-list li > span { color: var(--body-text-color-subdued); }
-.tp-list small, .tp-empty { color: var(--body-text-color-subdued); font-size: .88rem; }
+.tp-list li > span { color: var(--tp-quiet); }
+.tp-list small, .tp-empty { color: var(--tp-quiet); font-size: .88rem; }
 """
 
 
@@ -110,9 +130,10 @@ def track_card(track: "Track", audio_root: Path | None = None) -> str:
     tags = f'<div class="tp-tags tp-wide">{tags}</div>' if tags else ""
     player = ""
     if clip_path(track, audio_root):
+        source = f"clips/{quote(track.track_id, safe='')}"
         player = (
-            f'<audio class="tp-wide" controls preload="metadata" aria-label="Play '
-            f'{escape(track.title)}" src="clips/{quote(track.track_id, safe="")}"></audio>'
+            '<audio class="tp-wide" controls controlslist="nodownload noplaybackrate" '
+            f'preload="metadata" aria-label="Play {escape(track.title)}" src="{source}"></audio>'
         )
     hue = zlib.crc32(track.artist.encode()) % 360
     return (
@@ -225,16 +246,17 @@ class ChatPage:
         return TOO_MANY if turns >= MAX_TURNS else None
 
     def _chat(self, turns: list[Turn], text: str = "", notice: str = "") -> list[dict[str, Any]]:
+        # `render_markdown=False` still renders HTML: every text is escaped here.
         shown: list[dict[str, Any]] = []
         for turn in turns:
-            shown.append({"role": "user", "content": turn.text})
+            shown.append({"role": "user", "content": escape(turn.text)})
             if turn.track_id is not None:
                 card = track_card(self.recommender.track(turn.track_id), self.audio_root)
                 shown.append({"role": "assistant", "content": gr.HTML(card, js_on_load=None)})
-            shown.append({"role": "assistant", "content": turn.reply})
+            shown.append({"role": "assistant", "content": escape(turn.reply)})
         if text:
-            shown.append({"role": "user", "content": text})
-            shown.append({"role": "assistant", "content": notice})
+            shown.append({"role": "user", "content": escape(text)})
+            shown.append({"role": "assistant", "content": escape(notice)})
         return shown
 
     def _playlist(self, turns: list[Turn]) -> str:
@@ -288,15 +310,17 @@ def build_app(
     with gr.Blocks(title=title, analytics_enabled=False) as app:
         gr.HTML(
             f'<div class="tp-head"><h1>{escape(title)}</h1>'
-            "<p>A conversation that plays music from this catalogue.</p></div>"
+            "<p>A conversation that plays music from this catalogue.</p></div>",
+            elem_classes="tp-html",
         )
         turns = gr.State([])
         with gr.Row():
             with gr.Column(scale=3, min_width=320):
                 # Replies come from a model: as plain text they can hold neither links nor images.
                 chat = gr.Chatbot(
+                    elem_id="tp-chat",
                     show_label=False,
-                    height="62vh",
+                    height="calc(100vh - 230px)",
                     min_height=380,
                     buttons=[],
                     render_markdown=False,
@@ -309,9 +333,10 @@ def build_app(
                 )
                 with gr.Row(equal_height=True):
                     box = gr.Textbox(
+                        elem_id="tp-box",
                         show_label=False,
                         label="Your message",
-                        placeholder="Ask for music: something calm for a rainy evening …",
+                        placeholder="Ask for music …",
                         container=False,
                         scale=6,
                         min_width=180,
@@ -319,7 +344,7 @@ def build_app(
                     )
                     send = gr.Button("Send", variant="primary", scale=1, min_width=84)
             with gr.Column(scale=1, min_width=260):
-                playlist = gr.HTML(playlist_panel([]))
+                playlist = gr.HTML(playlist_panel([]), elem_classes="tp-html")
                 new = gr.Button("New conversation")
 
         outputs = [chat, playlist, box, turns]
@@ -337,7 +362,14 @@ def build_app(
             yield from page.respond(str(chosen.value["text"]), turns)
 
         chat.example_select(choose, turns, outputs, api_visibility="private", **event)
-        new.click(page.clear, None, outputs, api_visibility="private", show_progress="hidden")
+        gr.on(
+            [new.click, chat.clear],
+            page.clear,
+            None,
+            outputs,
+            api_visibility="private",
+            show_progress="hidden",
+        )
         gr.api(page.recommend, api_name="recommend", concurrency_id="model")
     app.queue(default_concurrency_limit=1, max_size=64)
     return app

@@ -1,4 +1,4 @@
-"""What the model is compared with: chance, popularity, BM25 (paper 6.2, A.4).
+"""What is ranked against what: the model, chance, popularity and BM25 (paper 6.2, A.4).
 
 Each is a `Ranker`: histories in, one score for every track of the catalog out. Equal scores are
 ties and stay ties.
@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from talkplay_hf.catalog.schema import Catalog, Message, release_year
+from talkplay_hf.catalog.schema import Catalog, Message, Track, release_year
 from talkplay_hf.errors import InputError, MissingExtraError
 from talkplay_hf.evaluation.metrics import FloatArray
 
@@ -32,6 +32,61 @@ class Ranker(Protocol):
             `numpy.ndarray` of shape `(histories, tracks)`, float64: Higher is better, equal is
             tied, `-inf` is not in this system's ranking. The caller may write into it.
         """
+
+
+class ScoredTrack(Protocol):
+    """One place of a ranking."""
+
+    @property
+    def track(self) -> Track:
+        """The track."""
+
+    @property
+    def score(self) -> float:
+        """Its score: higher is better, equal is tied."""
+
+
+class Answer(Protocol):
+    """What a chat turn returns."""
+
+    @property
+    def tracks(self) -> Sequence[Track]:
+        """The recommended tracks, best first."""
+
+
+class RankingModel(Protocol):
+    """The part of `Recommender` that evaluation uses."""
+
+    def rank(self, messages: list[Message], /, *, k: int) -> Sequence[ScoredTrack]:
+        """The best `k` tracks after a history (or more, to complete a group of ties)."""
+
+    def chat(self, messages: list[Message], /, *, seed: int) -> Answer:
+        """A sampled answer to a history."""
+
+
+class ModelRanker:
+    """A recommender's ranking, laid out over the catalog; what it leaves out has `-inf`.
+
+    It is asked for as many more tracks as were played, so that a list that loses these is still
+    `k` long.
+    """
+
+    def __init__(self, model: RankingModel, catalog: Catalog, k: int) -> None:
+        self._model, self._catalog, self._k = model, catalog, k
+
+    def scores(self, histories: Sequence[History]) -> FloatArray:
+        """See `Ranker.scores`.
+
+        Raises:
+            InputError: If the model ranks a track that the catalog does not hold.
+        """
+        scores = np.full((len(histories), len(self._catalog)), -np.inf)
+        for row, history in enumerate(histories):
+            played = sum(message.role == "music" for message in history)
+            k = min(self._k + played, len(self._catalog))
+            for item in self._model.rank(list(history), k=k):
+                scores[row, self._catalog.row(item.track.track_id)] = item.score
+        return scores
 
 
 class RandomRanker:

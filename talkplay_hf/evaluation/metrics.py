@@ -6,12 +6,16 @@ group were shuffled. A system that scores everything alike therefore gets exactl
 chance, not the figures of the order in which its tracks happen to stand.
 """
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from talkplay_hf.catalog.constraints import Constraint
+from talkplay_hf.catalog.schema import Catalog
 from talkplay_hf.errors import InputError
 
 FloatArray = NDArray[np.float64]
@@ -55,7 +59,7 @@ def label_ranks(scores: FloatArray, labels: ArrayLike) -> LabelRanks:
         raise InputError("a score is NaN, so the tracks cannot be ranked by it")
     rows = np.asarray(labels, dtype=np.int64)
     score = scores[np.arange(len(scores)), rows][:, None]
-    present = np.isfinite(score[:, 0])
+    present = score[:, 0] > -np.inf
     first = 1 + np.count_nonzero(scores > score, axis=1)
     last = np.count_nonzero(scores >= score, axis=1)
     return LabelRanks(np.where(present, first, 0), np.where(present, last, 0))
@@ -103,9 +107,55 @@ def top1_share(scores: FloatArray, wanted: BoolArray) -> FloatArray:
         `numpy.ndarray` of shape `(turns,)`, float64: The share of wanted tracks among those with
         the highest score; 0 where no track is ranked.
     """
-    top = (scores == scores.max(axis=1, keepdims=True)) & np.isfinite(scores)
+    top = (scores == scores.max(axis=1, keepdims=True)) & (scores > -np.inf)
     hits = np.count_nonzero(top & wanted, axis=1)
-    return hits / np.maximum(np.count_nonzero(top, axis=1), 1)
+    share: FloatArray = hits / np.maximum(np.count_nonzero(top, axis=1), 1)
+    return share
+
+
+@dataclass(frozen=True)
+class _Cell:
+    """One value of a column, for a constraint to look at."""
+
+    value: Any
+
+    def get(self, name: str) -> Any:
+        return self.value
+
+
+class RequestMatcher:
+    """Which tracks of a catalog meet a request: `satisfied`, a column at a time."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+        self._column = cache(self._read_column)
+
+    def wanted(self, request: Sequence[Constraint]) -> BoolArray:
+        """Which tracks meet all constraints: `numpy.ndarray` of shape `(tracks,)`, bool."""
+        wanted = np.ones(len(self._catalog), dtype=bool)
+        for constraint in request:
+            values, codes = self._column(constraint.field)
+            met = [constraint.satisfied_by(_Cell(value)) for value in values]
+            wanted &= np.array(met, dtype=bool)[codes]
+        return wanted
+
+    def _read_column(self, name: str) -> tuple[list[Any], NDArray[np.int64]]:
+        """The distinct values of a column, and which of them each track has."""
+        if name != "year" and name not in self._catalog.tracks.column_names:
+            return [None], np.zeros(len(self._catalog), dtype=np.int64)
+        codes: dict[Any, int] = {}
+        column = [tuple(v) if isinstance(v, list) else v for v in self._catalog.column(name)]
+        rows = [codes.setdefault(value, len(codes)) for value in column]
+        return list(codes), np.array(rows, dtype=np.int64)
+
+
+def request_kind(request: Sequence[Constraint]) -> str:
+    """The name under which a request is reported: its fields (`year` is `era`), joined by `+`."""
+    names = set()
+    for constraint in request:
+        name = "era" if constraint.field == "year" else constraint.field
+        names.add(f"not {name}" if constraint.op == "not" else name)
+    return "+".join(sorted(names))
 
 
 @dataclass(frozen=True)
@@ -125,10 +175,6 @@ class Figure:
     high: float | None
     n: int
 
-    def to_dict(self) -> dict[str, float | int | None]:
-        """The figure as JSON values."""
-        return {"value": self.value, "low": self.low, "high": self.high, "n": self.n}
-
 
 class ClusterBootstrap:
     """Bootstrap intervals that treat the conversation, not the turn, as the unit.
@@ -146,18 +192,14 @@ class ClusterBootstrap:
         InputError: If there is no turn, or `resamples` is below 1.
     """
 
-    def __init__(
-        self, conversations: ArrayLike, *, resamples: int = 1_000, seed: int = 0
-    ) -> None:
+    def __init__(self, conversations: ArrayLike, *, resamples: int = 1_000, seed: int = 0) -> None:
         names, self._cluster = np.unique(np.asarray(conversations), return_inverse=True)
         if not len(names):
             raise InputError("there is no turn to make an interval for")
         if resamples < 1:
             raise InputError(f"resamples {resamples}: must be at least 1")
         self.clusters = len(names)
-        draws = np.random.default_rng(seed).integers(
-            self.clusters, size=(resamples, self.clusters)
-        )
+        draws = np.random.default_rng(seed).integers(self.clusters, size=(resamples, self.clusters))
         # How often each conversation was drawn: one matrix product then serves each figure.
         flat = draws + self.clusters * np.arange(resamples)[:, None]
         counts = np.bincount(flat.ravel(), minlength=resamples * self.clusters)
@@ -215,7 +257,7 @@ class ClusterBootstrap:
         low, high = np.percentile(replicates, [2.5, 97.5])
         return Figure(value, float(low), float(high), n)
 
-    def by_turn(self, values: FloatArray, numbers: ArrayLike) -> Mapping[int, Figure]:
+    def by_turn(self, values: FloatArray, numbers: ArrayLike) -> dict[int, Figure]:
         """A figure for each turn number: the first turns of all conversations, the second, ...
 
         Args:
