@@ -237,7 +237,9 @@ def _delimiter(header: str) -> str:
 
 def _parse_csv(path: Path, lines: list[str], mark: str) -> Source:
     reader = csv.reader(lines, delimiter=mark)
-    header = next(cells for cells in reader if any(cell.strip() for cell in cells))
+    header = next((cells for cells in reader if any(cell.strip() for cell in cells)), None)
+    if header is None:
+        raise InputError(f"{path}: is empty")
     names = [" ".join(_CONTROL.sub("", cell).split()) for cell in header]
     names = [name or f"column_{number}" for number, name in enumerate(names, 1)]
     records: list[list[str]] = []

@@ -273,6 +273,7 @@ GOOD = HEADER + "a,T,A\n"
     [
         ("s.csv", b"", {}, "is empty"),
         ("s.csv", b"\n \n\n", {}, "is empty"),
+        ("s.csv", b',,\n"",\n', {}, "is empty"),
         ("s.csv", HEADER, {}, "no rows under its header"),
         ("s.csv", "id,artist\n1,A\n", {}, "no column for the title.* it has id, artist"),
         ("s.csv", "title,when\n1,A\n", {}, "no column for the artist.* it has title, when"),

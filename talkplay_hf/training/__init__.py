@@ -1,0 +1,1 @@
+"""Vocabulary growth, self-similarity, training data and supervised fine-tuning (paper 4.2, 4.3)."""
