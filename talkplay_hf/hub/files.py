@@ -29,6 +29,7 @@ CODEBOOKS = "codebooks.safetensors"
 TOKEN_CATALOG = "catalog.parquet"
 CODEBOOK_LABELS = "codebook_labels.parquet"
 CODEBOOK_HEALTH = "codebook_health.json"
+EXAMPLES = "examples.json"
 
 
 def sha256_file(path: str | Path) -> str:

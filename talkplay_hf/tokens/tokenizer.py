@@ -22,6 +22,8 @@ SIDE_FILES = {
     "codebooks_file": files.CODEBOOKS,
     "token_catalog_file": files.TOKEN_CATALOG,
     "codebook_labels_file": files.CODEBOOK_LABELS,
+    "codebook_health_file": files.CODEBOOK_HEALTH,
+    "examples_file": files.EXAMPLES,
 }
 # header_open, header_close, end_of_turn, after_turn
 HEADER_STYLES = {

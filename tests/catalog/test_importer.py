@@ -16,7 +16,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from talkplay_hf.catalog.columns import TRACK_ALIASES, Cells, match_columns, normal, read_source
+from talkplay_hf.catalog.columns import (
+    MISSING,
+    TRACK_ALIASES,
+    Cells,
+    match_columns,
+    normal,
+    read_source,
+)
 from talkplay_hf.catalog.importer import ImportReport, import_table
 from talkplay_hf.catalog.schema import Catalog
 from talkplay_hf.errors import ArtifactError, InputError
@@ -605,7 +612,9 @@ def check_any(raw: bytes, *, must_pass: bool) -> None:
             assert all(known.issuperset(ids) and ids for ids in members(catalog).values())
 
 
-WORDS = st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]), min_size=1, max_size=9)
+WORDS = st.text(
+    st.characters(codec="utf-8", exclude_categories=["C", "Z"]), min_size=1, max_size=9
+).filter(lambda word: word not in MISSING)
 
 
 @settings(max_examples=40, deadline=None)
