@@ -28,6 +28,7 @@ from talkplay_hf.catalog.columns import (
     read_source,
 )
 from talkplay_hf.catalog.schema import PLAYLIST_SCHEMA, TRACK_SCHEMA, Catalog
+from talkplay_hf.catalog.splits import with_splits
 from talkplay_hf.errors import InputError
 from talkplay_hf.hub import files
 
@@ -189,6 +190,7 @@ def import_table(
     is one of the catalog's, `source_` goes before it. A column of lyrics named `lyrics_bow` is read
     as a bag of words: `love:2 you:1` becomes `love love you`; where the bag counts word numbers,
     `25:2,3:1`, the numbers stand for the words (`25 25 3`), enough for tf-idf but no text to show.
+    A tenth of the playlists is held out for tests and a twentieth for validation (column `split`).
 
     Args:
         source (`str` or `Path`): The table of tracks: `.csv`, `.tsv` (either with `.gz`) or
@@ -422,6 +424,8 @@ class _Import:
         if self.second is not None:
             self._read_playlists(self.second)
         catalog = Catalog(self._track_table(), self._playlist_table())
+        playlist_extra = catalog.playlists.column_names[len(PLAYLIST_SCHEMA) :]
+        catalog = with_splits(catalog)
         sources = [self.first] if self.second is None else [self.first, self.second]
         report = ImportReport(
             sources=[source.path.name for source in sources],
@@ -435,7 +439,7 @@ class _Import:
             columns=self.columns,
             playlist_columns=self.playlist_columns,
             extra=catalog.extra_columns,
-            playlist_extra=catalog.playlists.column_names[len(PLAYLIST_SCHEMA) :],
+            playlist_extra=playlist_extra,
             dropped_columns=self.dropped,
             **self.counts,
         )

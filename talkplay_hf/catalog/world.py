@@ -104,9 +104,7 @@ def _make_artists(count: int, rng: np.random.Generator) -> dict[str, np.ndarray]
     }
 
 
-def _make_tracks(
-    count: int, rng: np.random.Generator, audio: bool
-) -> tuple[pa.Table, np.ndarray]:
+def _make_tracks(count: int, rng: np.random.Generator, audio: bool) -> tuple[pa.Table, np.ndarray]:
     artists = _make_artists(max(4, count // TRACKS_PER_ARTIST), rng)
     genre_names, mood_names = list(words.GENRES), list(words.MOODS)
     popularity = 1.0 / np.arange(1, count + 1) ** 0.8
@@ -229,9 +227,7 @@ def _make_playlists(
     return pa.Table.from_pylist(rows_out)
 
 
-def _draw(
-    pool: tuple[np.ndarray, np.ndarray], size: int, rng: np.random.Generator
-) -> np.ndarray:
+def _draw(pool: tuple[np.ndarray, np.ndarray], size: int, rng: np.random.Generator) -> np.ndarray:
     rows, cumulative = pool
     at = np.searchsorted(cumulative, rng.random(size) * cumulative[-1])
     return rows[np.minimum(at, len(rows) - 1)]

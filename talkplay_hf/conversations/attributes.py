@@ -106,9 +106,7 @@ class AttributeReader:
         for kind in ("genre", "mood"):
             value = track.get(kind)
             if kind in self._columns and value:
-                found.append(
-                    Attribute(kind, str(value), (Constraint(kind, "is", str(value)),))
-                )
+                found.append(Attribute(kind, str(value), (Constraint(kind, "is", str(value)),)))
         for tag in track.tags:
             kind = "mood" if tag.casefold() in self._moods else "genre"
             if kind not in self._columns:
@@ -120,9 +118,11 @@ class AttributeReader:
     def _theme(self, track: Track) -> Attribute | None:
         if "theme" in self._columns:
             theme = track.get("theme")
-            return Attribute("theme", str(theme), (Constraint("theme", "is", str(theme)),)) if (
-                theme
-            ) else None
+            return (
+                Attribute("theme", str(theme), (Constraint("theme", "is", str(theme)),))
+                if (theme)
+                else None
+            )
         counts = Counter(_WORD.findall((track.lyrics or "").casefold()))
         candidates = [
             (count / (1 + self._lyric_words[word]), word)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from talkplay_hf.catalog.constraints import Constraint, satisfied
-from talkplay_hf.catalog.schema import Catalog, Conversation, Message, Playlist, Track
+from talkplay_hf.catalog.schema import Catalog, Conversation, Message, Track
 from talkplay_hf.catalog.splits import playlist_splits
 from talkplay_hf.conversations.attributes import Attribute, AttributeReader
 from talkplay_hf.errors import InputError
@@ -29,6 +29,7 @@ KIND_WEIGHTS = {
 NEGATIVE_SHARE = 0.15
 REACTION_SHARE = 0.35
 NEGATIVE_TRIES = 12
+SESSION_SIZE = 16
 LONGEST = 120
 
 
@@ -44,6 +45,8 @@ def simulate(
     catalog: Catalog,
     *,
     count: int = 3000,
+    turns: tuple[int, int] = TURNS,
+    title_share: float = 1.0,
     seed: int = 0,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> list[Conversation]:
@@ -51,37 +54,43 @@ def simulate(
 
     Playlists take turns; each conversation is about a random contiguous piece of one, and has the
     split of its playlist. The negative set of a request is every track outside the playlist that
-    meets the request too.
+    meets the request too. A catalog without playlists gets sessions of tracks that have an attribute
+    in common; they all train.
 
     Args:
         catalog (`Catalog`): The catalog.
         count (`int`): Number of conversations.
+        turns (`tuple[int, int]`): Fewest and most tracks of a playlist in one conversation.
+        title_share (`float`): Share of the replies that name the title beside the artist. A small
+            model cannot learn every title by heart and would name wrong ones.
         seed (`int`): The same seed gives the same conversations.
         progress (`Callable`, *optional*): Called with (what, done, total).
 
     Raises:
-        InputError: If no playlist has a track of the catalog.
+        InputError: If the catalog is empty.
     """
     splits = playlist_splits(catalog)
-    playlists = []
+    playlists: list[tuple[str | None, tuple[str, ...]]] = []
     for playlist in catalog.iter_playlists():
         known = tuple(track_id for track_id in playlist.track_ids if track_id in catalog)
         if known:
-            playlists.append((playlist, known))
-    if not playlists:
-        raise InputError("the catalog has no playlist with a track of it to converse about")
-    writer = _Writer(catalog)
+            playlists.append((playlist.playlist_id, known))
+    if not len(catalog):
+        raise InputError("the catalog has no track to converse about")
+    writer = _Writer(catalog, title_share)
     rng = np.random.default_rng(seed)
+    if not playlists:
+        playlists = [(None, session) for session in writer.sessions(rng)]
     order = rng.permutation(len(playlists))
     conversations = []
     for number in range(count):
-        playlist, known = playlists[int(order[number % len(order)])]
-        messages = tuple(writer.write(known, rng))
+        playlist_id, known = playlists[int(order[number % len(order)])]
+        messages = tuple(writer.write(known, turns, rng))
         conversations.append(
             Conversation(
                 conversation_id=f"sim-{seed}-{number:07d}",
-                playlist_id=playlist.playlist_id,
-                split=splits[playlist.playlist_id],
+                playlist_id=playlist_id,
+                split=splits[playlist_id] if playlist_id is not None else "train",
                 messages=messages,
             )
         )
@@ -105,8 +114,9 @@ def suggest_openers(catalog: Catalog, *, count: int = 6, seed: int = 0) -> list[
 class _Writer:
     """Writes one conversation at a time."""
 
-    def __init__(self, catalog: Catalog) -> None:
+    def __init__(self, catalog: Catalog, title_share: float = 1.0) -> None:
         self._catalog = catalog
+        self._title_share = title_share
         self._book = phrase_book()
         self._reader = AttributeReader(catalog, frozenset(self._book["moods"]))
         self._tracks: dict[str, Track] = {}
@@ -122,9 +132,24 @@ class _Writer:
             self._attributes[track_id] = self._reader.read(self.track(track_id))
         return self._attributes[track_id]
 
-    def write(self, playlist: Sequence[str], rng: np.random.Generator) -> Iterator[Message]:
+    def sessions(self, rng: np.random.Generator) -> list[tuple[str, ...]]:
+        """Groups of tracks that share an attribute, in place of playlists."""
+        groups: dict[tuple[str, str], list[str]] = {}
+        for track_id in self._catalog.track_ids:
+            for attribute in self.attributes(track_id):
+                groups.setdefault((attribute.kind, attribute.value), []).append(track_id)
+        found = []
+        for group in groups.values():
+            for start in range(0, len(group), SESSION_SIZE):
+                rows = rng.permutation(len(group))[:SESSION_SIZE]
+                found.append(tuple(group[row] for row in rows))
+        return found
+
+    def write(
+        self, playlist: Sequence[str], turns: tuple[int, int], rng: np.random.Generator
+    ) -> Iterator[Message]:
         """Write the messages of a conversation about a piece of a playlist."""
-        size = min(len(playlist), int(rng.integers(TURNS[0], TURNS[1] + 1)))
+        size = min(len(playlist), int(rng.integers(turns[0], turns[1] + 1)))
         start = int(rng.integers(0, len(playlist) - size + 1))
         piece = list(dict.fromkeys(playlist[start : start + size]))
         last: Track | None = None
@@ -234,9 +259,7 @@ class _Writer:
         text = pattern.format(keep=kept[0].value, change=self._say(change, rng))
         return text, kept[0].constraints + change.constraints
 
-    def pick(
-        self, attributes: Sequence[Attribute], rng: np.random.Generator
-    ) -> list[Attribute]:
+    def pick(self, attributes: Sequence[Attribute], rng: np.random.Generator) -> list[Attribute]:
         """Draw one to three attributes of different kinds."""
         count = 1 + int(rng.choice(len(ATTRIBUTES_PER_REQUEST), p=ATTRIBUTES_PER_REQUEST))
         picked: list[Attribute] = []
@@ -295,7 +318,8 @@ class _Writer:
         asked = [a for a in known if a.constraints and set(a.constraints) <= {*request.constraints}]
         described = self.pick(asked or known, rng)
         desc = self.noun_phrase(described, rng, one=True) if described else "a good fit"
-        pattern = self._choose("replies_after_rejection" if after_rejection else "replies", rng)
+        name = "replies" if rng.random() < self._title_share else "replies_untitled"
+        pattern = self._choose(f"{name}_after_rejection" if after_rejection else name, rng)
         text = pattern.format(title=track.title[:LONGEST], artist=track.artist[:LONGEST], desc=desc)
         return Message("assistant", text)
 
@@ -313,4 +337,3 @@ class _Writer:
     def _choose(self, name: str, rng: np.random.Generator) -> str:
         options: list[str] = self._book[name]
         return options[int(rng.integers(len(options)))]
-

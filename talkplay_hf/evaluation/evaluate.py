@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm.auto import tqdm  # type: ignore[import-untyped]
+from tqdm.auto import tqdm
 
 from talkplay_hf.catalog.constraints import Constraint, satisfied
 from talkplay_hf.catalog.schema import Catalog, Conversation, Message

@@ -39,7 +39,9 @@ class ModalityVectors:
             )
         bad = ~np.isfinite(self.vectors).all(axis=1) & self.present
         if bad.any():
-            raise InputError(f"row {int(np.argmax(bad))}: the vector has a value that is not finite")
+            raise InputError(
+                f"row {int(np.argmax(bad))}: the vector has a value that is not finite"
+            )
 
 
 def save_features(

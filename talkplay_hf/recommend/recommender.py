@@ -99,9 +99,7 @@ class Recommender:
             raise ArtifactError("catalog.parquet has codes beyond the codebooks")
         self._index = CatalogIndex(self._codes, sizes)
         missing = [tokenizer.config.missing_code(m) for m in range(len(sizes))]
-        self._lookup = WeightedLookup(
-            self._codes, sizes, tokenizer.config.lookup_weights, missing
-        )
+        self._lookup = WeightedLookup(self._codes, sizes, tokenizer.config.lookup_weights, missing)
 
     @classmethod
     def from_pretrained(
@@ -194,7 +192,9 @@ class Recommender:
             raise InputError("the last message of a chat must be the user's")
         return messages
 
-    def prompt_ids(self, messages: Sequence[Message], *, room: int = REPLY_TOKENS + 64) -> list[int]:
+    def prompt_ids(
+        self, messages: Sequence[Message], *, room: int = REPLY_TOKENS + 64
+    ) -> list[int]:
         """Encode messages up to where the model answers; the oldest turns give way if too long.
 
         Raises:

@@ -15,13 +15,12 @@ from talkplay_hf.errors import ArtifactError, InputError
 from talkplay_hf.hub import files
 from talkplay_hf.tokens.codebooks import (
     MAX_CODES,
-    Codebook,
     encode_tracks,
     fit_codebook,
     health,
     label_codes,
 )
-from talkplay_hf.tokens.config import MODALITIES, MISSING_POLICIES, TalkPlayConfig
+from talkplay_hf.tokens.config import MISSING_POLICIES, MODALITIES, TalkPlayConfig
 from talkplay_hf.tokens.tokenizer import TalkPlayTokenizer
 
 Vectors = tuple[np.ndarray, np.ndarray]

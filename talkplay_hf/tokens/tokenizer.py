@@ -269,9 +269,7 @@ def template_rows(
 def _chat_template(style: str, begin: str | None) -> str:
     names = ("header_open", "header_close", "end_of_turn", "after_turn")
     values = dict(zip(names, HEADER_STYLES[style], strict=True)) | {"begin": begin or ""}
-    head = "".join(
-        f"{{%- set {name} = {json.dumps(value)} %}}\n" for name, value in values.items()
-    )
+    head = "".join(f"{{%- set {name} = {json.dumps(value)} %}}\n" for name, value in values.items())
     return head + (Path(__file__).parent / "chat_template.jinja").read_text(encoding="utf-8")
 
 

@@ -43,9 +43,7 @@ def modality_targets(tokenizer: TalkPlayTokenizer) -> list[ModalityTarget]:
     return targets
 
 
-def self_similarity_loss(
-    weight: torch.Tensor, targets: Sequence[ModalityTarget]
-) -> torch.Tensor:
+def self_similarity_loss(weight: torch.Tensor, targets: Sequence[ModalityTarget]) -> torch.Tensor:
     """Mean absolute difference between the cosine matrices of centroids and token embeddings.
 
     Eq. 2 of the paper, within a modality, averaged over modalities.

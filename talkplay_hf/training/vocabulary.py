@@ -72,7 +72,9 @@ def grow_vocabulary(
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for weight in weights:
-            new = _sample_like(weight[:old].float().cpu(), len(tokenizer) - old, cov_scale, generator)
+            new = _sample_like(
+                weight[:old].float().cpu(), len(tokenizer) - old, cov_scale, generator
+            )
             weight[old:] = new.to(weight)
     check_vocabulary(model, tokenizer)
 

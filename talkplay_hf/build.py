@@ -1,0 +1,315 @@
+"""From a table of songs to a model in one go: every stage with its defaults, none done twice."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from talkplay_hf.catalog.importer import import_table
+from talkplay_hf.catalog.schema import Catalog
+from talkplay_hf.conversations.dataset import load_conversations, save_conversations
+from talkplay_hf.conversations.simulator import simulate, suggest_openers
+from talkplay_hf.errors import ArtifactError, InputError
+from talkplay_hf.hub import files
+
+Progress = Callable[[str, int, int], None]
+Say = Callable[[str], None]
+SCRATCH = "scratch"
+BPE_VOCABULARY = 1200
+SECONDS_PER_STEP = 0.15
+
+
+@dataclass(frozen=True)
+class BuildPaths:
+    """Where the artefacts of a build stand."""
+
+    root: Path
+
+    @property
+    def catalog(self) -> Path:
+        """The catalog folder."""
+        return self.root / "catalog"
+
+    @property
+    def features(self) -> Path:
+        """The features folder."""
+        return self.root / "features"
+
+    @property
+    def conversations(self) -> Path:
+        """The conversations folder."""
+        return self.root / "conversations"
+
+    @property
+    def tokenizer(self) -> Path:
+        """The tokenizer folder."""
+        return self.root / "tokenizer"
+
+    @property
+    def model(self) -> Path:
+        """The model folder."""
+        return self.root / "model"
+
+
+def build(
+    source: str | Path,
+    out: str | Path,
+    *,
+    columns: Mapping[str, str] | None = None,
+    playlists: str | Path | None = None,
+    encoding: str | None = None,
+    recipe: str | Path | None = None,
+    base: str = SCRATCH,
+    codes: int = 1024,
+    conversations: int = 6000,
+    overrides: Sequence[str] = (),
+    seed: int = 0,
+    say: Say = print,
+    progress: Progress | None = None,
+) -> BuildPaths:
+    """Import, embed, converse, tokenize and train.
+
+    A stage whose output was made from the same input is not run again.
+
+    Args:
+        source (`str` or `Path`): A CSV or Parquet table, or a catalog folder.
+        out (`str` or `Path`): The folder for everything.
+        columns (`Mapping[str, str]`, *optional*): Column mapping, see `import_table`.
+        playlists (`str` or `Path`, *optional*): A second table of playlists.
+        encoding (`str`, *optional*): Encoding of a CSV.
+        recipe (`str` or `Path`, *optional*): Training recipe; the quickstart when left out.
+        base (`str`): Base model id or folder; `"scratch"` trains a small tokenizer and a small
+            Llama on the catalog's own text.
+        codes (`int`): Upper bound of the codebook size.
+        conversations (`int`): Number of simulated conversations.
+        overrides (`Sequence[str]`): Further arguments for the recipe, such as `--max_steps 100`.
+        seed (`int`): Seed of every stage.
+        say (`Callable`): Called with a line about each stage.
+        progress (`Callable`, *optional*): Called with (what, done, total).
+
+    Returns:
+        `BuildPaths`: Where the artefacts are.
+
+    Raises:
+        TalkPlayError: If the input cannot be used.
+    """
+    paths = BuildPaths(Path(out))
+    catalog = _catalog_stage(source, paths, columns, playlists, encoding, say)
+    if len(catalog) < 2:
+        raise InputError(f"{source}: {len(catalog)} track is not enough to recommend from")
+    made_from = {"catalog": catalog.fingerprint}
+    if _is_made_from(paths.features, "features", made_from):
+        say("2/5 features: up to date")
+    else:
+        from talkplay_hf.features.embed import embed
+
+        say("2/5 features: five vectors a track")
+        embed(catalog, paths.features, seed=seed, progress=progress)
+    wanted: dict[str, Any] = {"count": conversations, "seed": seed}
+    if _is_made_from(paths.conversations, "conversations", made_from, simulator=wanted):
+        say("3/5 conversations: up to date")
+    else:
+        say(f"3/5 conversations: simulating {conversations:,}")
+        made = simulate(catalog, count=conversations, seed=seed, progress=progress)
+        save_conversations(paths.conversations, made, made_from, simulator=wanted)
+    if (
+        _tokenize_stage(catalog, paths, base, codes, seed, say, progress)
+        or not (paths.model / files.TALKPLAY_CONFIG).exists()
+    ):
+        train_stage(paths, recipe or quickstart_recipe(), base, overrides, seed, say)
+    else:
+        say("5/5 model: up to date")
+    return paths
+
+
+def _catalog_stage(
+    source: str | Path,
+    paths: BuildPaths,
+    columns: Mapping[str, str] | None,
+    playlists: str | Path | None,
+    encoding: str | None,
+    say: Say,
+) -> Catalog:
+    if Path(source).is_dir():
+        say(f"1/5 catalog: {source}")
+        return Catalog.load(source)
+    if not Path(source).exists():
+        raise InputError(f"{source}: no such file")
+    made_from = {"source": files.sha256_file(source)}
+    if playlists is not None and Path(playlists).is_file():
+        made_from["playlists"] = files.sha256_file(playlists)
+    if not columns and _is_made_from(paths.catalog, "catalog", made_from):
+        say("1/5 catalog: up to date")
+    else:
+        say(f"1/5 catalog: importing {source}")
+        report = import_table(
+            source, paths.catalog, playlists=playlists, columns=columns, encoding=encoding
+        )
+        say(report.summary())
+    return Catalog.load(paths.catalog)
+
+
+def _tokenize_stage(
+    catalog: Catalog,
+    paths: BuildPaths,
+    base: str,
+    codes: int,
+    seed: int,
+    say: Say,
+    progress: Progress | None,
+) -> bool:
+    """Make the tokenizer folder if needed; whether it was made."""
+    from talkplay_hf.tokens.config import TalkPlayConfig
+
+    made_from = {
+        "catalog": catalog.fingerprint,
+        "features": files.sha256_file(paths.features / files.MANIFEST),
+        "conversations": files.sha256_file(paths.conversations / files.MANIFEST),
+        "options": files.sha256_json([base, codes, seed]),
+    }
+    config = paths.tokenizer / files.TALKPLAY_CONFIG
+    if config.exists() and TalkPlayConfig.load(config).made_from == made_from:
+        say("4/5 tokens: up to date")
+        return False
+    say("4/5 tokens: codebooks and tokenizer")
+    report = make_tokenizer(
+        catalog,
+        paths.features,
+        paths.tokenizer,
+        base=base,
+        conversations=paths.conversations,
+        codes=codes,
+        made_from=made_from,
+        seed=seed,
+        progress=progress,
+    )
+    say(health_line(report))
+    return True
+
+
+def make_tokenizer(
+    catalog: Catalog,
+    features: str | Path,
+    out: str | Path,
+    *,
+    base: str = SCRATCH,
+    conversations: str | Path | None = None,
+    codes: int = 1024,
+    missing: str = "reserve",
+    made_from: dict[str, str] | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Codebooks and tokenizer of a catalog, grown from a base model's or from a small one.
+
+    Args:
+        catalog (`Catalog`): The catalog.
+        features (`str` or `Path`): Its features folder.
+        out (`str` or `Path`): The tokenizer folder to make.
+        base (`str`): Base model id or folder; `"scratch"` trains a small byte-level BPE.
+        conversations (`str` or `Path`, *optional*): Conversations whose text a small BPE learns.
+        codes (`int`): Upper bound of the codebook size.
+        missing (`str`): Policy for missing modalities, see `TalkPlayConfig`.
+        made_from (`dict[str, str]`, *optional*): SHA-256 of the inputs, by name.
+        seed (`int`): Seed of K-means and the example requests.
+        progress (`Callable`, *optional*): Called with (what, done, total).
+
+    Returns:
+        `dict[str, Any]`: The codebook health report.
+
+    Raises:
+        ArtifactError: If the features were made from other tracks.
+    """
+    from talkplay_hf.features.store import load_features
+    from talkplay_hf.tokens.bpe import train_bpe
+    from talkplay_hf.tokens.build import catalog_texts, load_base_tokenizer, tokenize
+
+    track_ids, modalities = load_features(features)
+    if track_ids != catalog.track_ids:
+        raise ArtifactError(
+            f"{features}: was made from other tracks than the catalog; run `talkplay embed` again"
+        )
+    if base == SCRATCH:
+        texts = list(catalog_texts(catalog))
+        if conversations is not None:
+            for conversation in load_conversations(conversations, ["train"]):
+                texts += [m.content for m in conversation.messages if m.content]
+        tokenizer = train_bpe(texts, vocab_size=BPE_VOCABULARY)
+    else:
+        tokenizer = load_base_tokenizer(base)
+    report = tokenize(
+        catalog,
+        {name: (m.vectors, m.present) for name, m in modalities.items()},
+        out,
+        base=tokenizer,
+        base_name=base,
+        codes=codes,
+        missing=missing,
+        seed=seed,
+        made_from=made_from,
+        progress=progress,
+    )
+    files.write_json(Path(out) / files.EXAMPLES, suggest_openers(catalog, seed=seed))
+    return report
+
+
+def health_line(report: Mapping[str, Any]) -> str:
+    """The codebook health report in one line."""
+    used = ", ".join(
+        f"{name} {values['used']}/{values['codes']}"
+        for name, values in report["modalities"].items()
+    )
+    return (
+        f"codes used: {used}; {report['distinct_tuples']:,} distinct tuples for "
+        f"{report['tracks']:,} tracks, largest bucket {report['largest_bucket']}"
+    )
+
+
+def quickstart_recipe() -> Path:
+    """The quickstart recipe, from the installed package or the source tree."""
+    inside = Path(__file__).parent / "_recipes" / "quickstart" / "sft.yaml"
+    beside = Path(__file__).parent.parent / "recipes" / "quickstart" / "sft.yaml"
+    return inside if inside.exists() else beside
+
+
+def train_stage(
+    paths: BuildPaths,
+    recipe: str | Path,
+    base: str,
+    overrides: Sequence[str],
+    seed: int,
+    say: Say,
+) -> None:
+    """Train from a recipe with the folders of a build filled in."""
+    from talkplay_hf.training.sft import parse_recipe, train
+
+    arguments = [
+        *("--config", str(recipe)),
+        *("--model_name_or_path", base),
+        *("--tokenizer", str(paths.tokenizer)),
+        *("--conversations", str(paths.conversations)),
+        *("--catalog", str(paths.catalog)),
+        *("--output_dir", str(paths.model)),
+        *("--seed", str(seed)),
+        *overrides,
+    ]
+    parsed = parse_recipe(arguments)
+    steps = parsed[1].max_steps
+    say(f"5/5 model: training {steps:,} steps" + _about(base, steps))
+    train(*parsed)
+
+
+def _about(base: str, steps: int) -> str:
+    if base != SCRATCH or steps <= 0:
+        return ""
+    return f", about {max(1, round(steps * SECONDS_PER_STEP / 60))} minutes on one CPU core"
+
+
+def _is_made_from(folder: Path, kind: str, made_from: Mapping[str, str], **facts: Any) -> bool:
+    try:
+        manifest = files.read_manifest(folder, kind)
+    except ArtifactError:
+        return False
+    return manifest["made_from"] == dict(made_from) and all(
+        manifest.get(name) == value for name, value in facts.items()
+    )
