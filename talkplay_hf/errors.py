@@ -6,7 +6,7 @@ class TalkPlayError(Exception):
 
 
 class InputError(TalkPlayError, ValueError):
-    """A user's file or argument cannot be used; the message names the file, the row and the way out."""
+    """A user's file or argument cannot be used; the message says what, where and the way out."""
 
 
 class ConfigError(TalkPlayError, ValueError):

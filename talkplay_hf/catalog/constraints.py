@@ -26,8 +26,7 @@ class Constraint:
     """One demand on a track: `field` `op` `value`.
 
     Args:
-        field (`str`): A column of the catalog (`"artist"`, `"tags"`, `"year"`, `"tempo"`, `"genre"`,
-            ...).
+        field (`str`): A column of the catalog (`"artist"`, `"tags"`, `"year"`, `"tempo"`, ...).
         op (`str`): `"is"` and `"not"` compare text without regard to case (for a list: is the
             value one of it); `"lt"`, `"le"`, `"gt"`, `"ge"` compare numbers.
         value (`str`): The value, numbers as text.

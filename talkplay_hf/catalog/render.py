@@ -83,7 +83,7 @@ def render_clip(
                     _add(sound, start, DRUM_LEVEL * hit(rng))
     sound = sound[:samples]
     sound[-800:] *= np.linspace(1, 0, 800)
-    return (0.8 * sound / np.abs(sound).max()).astype(np.float32)
+    return np.asarray(0.8 * sound / np.abs(sound).max(), dtype=np.float32)
 
 
 def write_wav(path: Path, clip: np.ndarray) -> None:
@@ -112,7 +112,7 @@ def _tone(
             wave_sum += weight * np.sin(2 * np.pi * number * frequency * time)
     envelope = np.minimum(time / attack, 1.0) * np.exp(-time / decay)
     envelope[-80:] *= np.linspace(1, 0, len(envelope[-80:]))
-    return wave_sum * envelope / sum(harmonics)
+    return np.asarray(wave_sum * envelope / sum(harmonics))
 
 
 def _kick(rng: np.random.Generator) -> np.ndarray:

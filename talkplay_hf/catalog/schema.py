@@ -57,7 +57,7 @@ class Track:
         title (`str`): Its title.
         artist (`str`): Its artist or artists, as one string.
         album (`str`, *optional*): Its album.
-        release_date (`str`, *optional*): ISO date, or a year (`"1999"`, `"1999-05"`, `"1999-05-01"`).
+        release_date (`str`, *optional*): ISO date or a part of it (`"1999"`, `"1999-05"`).
         tags (`tuple[str, ...]`): Semantic tags (genre, mood, ...).
         lyrics (`str`, *optional*): Its lyrics.
         caption (`str`, *optional*): A sentence about how it sounds.

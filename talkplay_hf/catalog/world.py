@@ -230,4 +230,4 @@ def _make_playlists(
 def _draw(pool: tuple[np.ndarray, np.ndarray], size: int, rng: np.random.Generator) -> np.ndarray:
     rows, cumulative = pool
     at = np.searchsorted(cumulative, rng.random(size) * cumulative[-1])
-    return rows[np.minimum(at, len(rows) - 1)]
+    return np.asarray(rows[np.minimum(at, len(rows) - 1)])

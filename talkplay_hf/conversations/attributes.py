@@ -54,9 +54,9 @@ SOUND_BY_DESCRIPTORS = {
 class AttributeReader:
     """Reads what can be said about the tracks of a catalog, from the columns that it has.
 
-    Genre comes from a `genre` column, else from tags; mood from a `mood` column, else from tags that
-    name one, else from `valence` and `energy`; sound from `instrument`, else from descriptors; theme
-    from `theme`, else from the rarest frequent word of the lyrics.
+    Genre comes from a `genre` column, else from tags; mood from a `mood` column, else from tags
+    that name one, else from `valence` and `energy`; sound from `instrument`, else from descriptors;
+    theme from `theme`, else from the rarest frequent word of the lyrics.
 
     Args:
         catalog (`Catalog`): The catalog.

@@ -1,8 +1,8 @@
 """A seeded simulator that writes conversations from playlists, without any language model.
 
-Each turn asks for the next track of a piece of a playlist, by what is true of that track: by artist,
-genre, mood, era, tempo, lyrics theme, sound, in relation to the last track (more like this, faster,
-older, not this artist), or after rejecting a track from outside the playlist (the negative set of
+Each turn asks for the next track of a piece of a playlist, by what is true of that track: by
+artist, genre, mood, era, tempo, lyrics theme, sound, in relation to the last track (more like this,
+faster, older, not this artist), or after rejecting a track from outside the playlist (the negative set of
 paper A.1). Every request carries its constraints in machine-readable form, and the next track meets
 them.
 """
@@ -24,7 +24,7 @@ from talkplay_hf.errors import InputError
 TURNS = (3, 8)
 ATTRIBUTES_PER_REQUEST = (0.5, 0.35, 0.15)
 KIND_WEIGHTS = {
-    "artist": 1.0, "genre": 1.6, "mood": 1.4, "era": 1.0, "tempo": 0.6, "theme": 0.5, "sound": 0.6,
+    "artist": 2.0, "genre": 1.4, "mood": 1.2, "era": 1.6, "tempo": 0.6, "theme": 0.5, "sound": 0.6,
 }  # fmt: skip
 NEGATIVE_SHARE = 0.15
 REACTION_SHARE = 0.35
@@ -54,8 +54,8 @@ def simulate(
 
     Playlists take turns; each conversation is about a random contiguous piece of one, and has the
     split of its playlist. The negative set of a request is every track outside the playlist that
-    meets the request too. A catalog without playlists gets sessions of tracks that have an attribute
-    in common; they all train.
+    meets the request too. A catalog without playlists gets sessions of tracks that have an
+    attribute in common; they all train.
 
     Args:
         catalog (`Catalog`): The catalog.
@@ -140,7 +140,7 @@ class _Writer:
                 groups.setdefault((attribute.kind, attribute.value), []).append(track_id)
         found = []
         for group in groups.values():
-            for start in range(0, len(group), SESSION_SIZE):
+            for _ in range(0, len(group), SESSION_SIZE):
                 rows = rng.permutation(len(group))[:SESSION_SIZE]
                 found.append(tuple(group[row] for row in rows))
         return found
@@ -189,7 +189,8 @@ class _Writer:
         rejected: bool = False,
     ) -> Message:
         target = self.track(track_id)
-        text, constraints = None, ()
+        text: str | None = None
+        constraints: tuple[Constraint, ...] = ()
         if last is not None and rng.random() < (0.75 if rejected else 0.5):
             text, constraints = self._relative(target, last, rejected, rng)
         if text is None:

@@ -40,6 +40,8 @@ MODEL = "talkplay"
 CHAT = "talkplay-chat"
 CHANCE = "chance"
 LABEL = "label"
+# what a first request is about; the macro mean of the request fit is over those that occur
+MACRO_KINDS = ("artist", "era", "genre", "mood", "tags")
 
 Table = dict[str, dict[str, Figure]]
 
@@ -267,10 +269,11 @@ def _fit_figures(
     interval: ClusterBootstrap, fit: dict[str, FloatArray], asks: BoolArray, kinds: list[str]
 ) -> Table:
     groups = {kind: np.array(kinds) == kind for kind in sorted(set(kinds) - {""})}
+    macro = [group for kind, group in groups.items() if kind in MACRO_KINDS] or [*groups.values()]
     return {
         name: {
             "all": interval.figure(values, asks),
-            "macro": interval.macro(values, list(groups.values())),
+            "macro": interval.macro(values, macro),
             **{kind: interval.figure(values, group) for kind, group in groups.items()},
         }
         for name, values in fit.items()
@@ -296,8 +299,8 @@ class EvaluationReport:
         differences (`dict[str, dict[str, Figure]]`): Model minus baseline on the same turns: by
             baseline, then metric, `"fit"` being the request fit over all requests.
         fit (`dict[str, dict[str, Figure]]`): The share of requests whose every constraint the
-            first track meets: by system, then `"all"`, `"macro"` (the mean over kinds), and each
-            kind of request. Further systems are `"talkplay-chat"` (a sampled answer, as given),
+            first track meets: by system, then `"all"`, `"macro"` (the mean over the kinds of
+            `MACRO_KINDS`), and each kind of request. Further systems are `"talkplay-chat"` (a sampled answer, as given),
             `"chance"` (any candidate) and `"label"` (the track of the conversation). Empty where no
             message carries constraints.
         mrr_by_turn (`dict[str, dict[int, Figure]]`): By system, then turn number (figure 3).

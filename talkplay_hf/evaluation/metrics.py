@@ -150,12 +150,19 @@ class RequestMatcher:
 
 
 def request_kind(request: Sequence[Constraint]) -> str:
-    """The name under which a request is reported: its fields (`year` is `era`), joined by `+`."""
-    names = set()
-    for constraint in request:
-        name = "era" if constraint.field == "year" else constraint.field
-        names.add(f"not {name}" if constraint.op == "not" else name)
-    return "+".join(sorted(names))
+    """The name under which a request is reported.
+
+    Its field where it has one (a decade is `"era"`), `"not"` where it excludes something,
+    `"newer or older"` where it bounds the year on one side, `"several"` where it has several fields.
+    """
+    names = {constraint.field for constraint in request}
+    if any(constraint.op == "not" for constraint in request):
+        return "not"
+    if len(names) > 1:
+        return "several"
+    if names == {"year"}:
+        return "era" if len(request) == 2 else "newer or older"
+    return next(iter(names), "")
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,7 @@ def audio_vectors(
     if names and names != ["tempo"]:
         columns = [np.array(catalog.column(name), dtype=np.float64) for name in names]
         matrix = np.stack(columns, axis=1)
-        full = np.isfinite(matrix).all(axis=1)
+        full = np.isfinite(matrix).all(axis=1).tolist()
         return _standardise([row if ok else None for row, ok in zip(matrix, full, strict=True)]), (
             "descriptors"
         )
@@ -90,8 +90,8 @@ def clip_descriptors(path: Path) -> np.ndarray | None:
     log_bands = np.log(bands + 1e-8)
     audible = frequencies > 60
     pitch_class = np.round(12 * np.log2(frequencies[audible] / 440)).astype(int) % 12
-    chroma = np.bincount(pitch_class, weights=power[audible].sum(axis=1), minlength=12)
-    chroma /= chroma.sum() + 1e-12
+    energy = np.bincount(pitch_class, weights=power[audible].sum(axis=1), minlength=12)
+    chroma = energy / (energy.sum() + 1e-12)
     onset = np.maximum(np.diff(log_bands, axis=1), 0).sum(axis=0)
     onset -= onset.mean()
     auto = np.correlate(onset, onset, "full")[len(onset) - 1 :]

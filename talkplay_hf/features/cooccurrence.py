@@ -51,13 +51,13 @@ def playlist_vectors(catalog: Catalog, *, dim: int = 128, seed: int = 0) -> Moda
 
 def _incidence(lists: Sequence[Sequence[int]], n: int) -> sparse.csr_matrix:
     lengths = [len(rows) for rows in lists]
-    indices = np.concatenate([np.asarray(rows, dtype=np.int64) for rows in lists] or [[]])
+    indices = np.array([row for rows in lists for row in rows], dtype=np.int64)
     indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     data = np.ones(len(indices), dtype=np.float64)
-    return sparse.csr_matrix((data, indices.astype(np.int64), indptr), shape=(len(lists), n))
+    return sparse.csr_matrix((data, indices, indptr), shape=(len(lists), n))
 
 
 def unit_rows(vectors: np.ndarray) -> np.ndarray:
     """Scale the rows of `[n, d]` to length 1 (zero rows stay zero), as float32."""
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return (vectors / np.maximum(norms, 1e-12)).astype(np.float32)
+    return np.asarray(vectors / np.maximum(norms, 1e-12), dtype=np.float32)

@@ -20,7 +20,7 @@ def semantic_texts(catalog: Catalog) -> list[str]:
 
 
 def metadata_texts(catalog: Catalog) -> list[str]:
-    """One document a track: title, artist (also as one whole term, so that it weighs), album, year."""
+    """One document a track: title, artist (also as one whole term), album, year."""
     rows = zip(
         catalog.column("title"),
         catalog.column("artist"),

@@ -50,8 +50,8 @@ class MusicGrammarLogitsProcessor(LogitsProcessor):  # type: ignore[misc]
     """Music first, in blocks of one token a modality in the right order; then text.
 
     Exactly `tracks` blocks open an answer (paper 4.4: the music comes before the reply). Inside a
-    block only the next modality's tokens are allowed; outside, no music or control token is. With an
-    index, only prefixes that lead to an allowed track of the catalogue are.
+    block only the next modality's tokens are allowed; outside, no music or control token is. With
+    an index, only prefixes that lead to an allowed track of the catalogue are.
 
     The processor keeps no state: all is read from the ids, so that beams can be reordered and rows
     can be at different places.

@@ -30,8 +30,8 @@ class Match:
 class WeightedLookup:
     """Exact match, else the partial match with the largest sum of weights.
 
-    The weights (25, 16, 9, 4, 1) tie: 25 = 16 + 9, and three sums more. Of two subsets with the same
-    sum the one with the earliest modality wins, since the paper puts playlist co-occurrence first.
+    The weights (25, 16, 9, 4, 1) tie: 25 = 16 + 9, and three sums more. Of two subsets with the
+    same sum the one with the earliest modality wins, since the paper puts playlist co-occurrence first.
     A code that is reserved for "missing" never counts as a partial match.
 
     Args:

@@ -36,8 +36,8 @@ def rank_leaves(
 ) -> RankedLeaves:
     """Beam search over the catalogue; exact when no level has more than `width` nodes.
 
-    The prompt is run once. The beams of a level are fed as one sequence in which each attends to the
-    prompt and its own ancestors only, so nothing is copied per beam.
+    The prompt is run once. The beams of a level are fed as one sequence in which each attends to
+    the prompt and its own ancestors only, so nothing is copied per beam.
 
     Args:
         model (`PreTrainedModel`): The model.

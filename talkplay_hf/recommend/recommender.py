@@ -278,8 +278,8 @@ class Recommender:
         Args:
             chat (`str` or `Sequence`): See `messages`.
             tracks (`int`): Tracks in the answer.
-            constraint (`str`): `"catalog"` allows only tokens that lead to a track, `"grammar"` only
-                well-formed blocks (as near as the paper's lookup gets), `"none"` anything.
+            constraint (`str`): `"catalog"` allows only tokens that lead to a track, `"grammar"`
+                only well-formed blocks, `"none"` anything (as in the paper).
             strategy (`str`): `"sample"` as in the paper; `"rank"` plays the most probable track and
                 replies greedily (always within the catalogue).
             exclude_played (`bool`): Leave out tracks that the chat has played.

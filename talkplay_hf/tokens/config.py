@@ -78,7 +78,8 @@ class TalkPlayConfig:
             raise ConfigError(f"{files.TALKPLAY_CONFIG}: unknown key {', '.join(unknown)}")
         tuples = {"codes", "modalities", "lookup_weights"}
         try:
-            return cls(**{k: tuple(v) if k in tuples else v for k, v in values.items()})
+            fitted: dict[str, Any] = {k: tuple(v) if k in tuples else v for k, v in values.items()}
+            return cls(**fitted)
         except TypeError as error:
             raise ConfigError(f"{files.TALKPLAY_CONFIG}: {error}") from None
 

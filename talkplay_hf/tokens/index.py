@@ -1,7 +1,7 @@
 """The catalogue as a flat trie over code tuples.
 
-Tracks are sorted by their codes. The distinct prefixes of each length are *nodes*; the children of a
-node are contiguous, so a level is three integer arrays and every step is a vectorised look-up.
+Tracks are sorted by their codes. The distinct prefixes of each length are *nodes*; the children of
+a node are contiguous, so a level is three integer arrays and every step is a vectorised look-up.
 """
 
 from collections.abc import Sequence

@@ -47,9 +47,9 @@ class _FastAsPython(PreTrainedTokenizer):  # type: ignore[misc]
 class TalkPlayTokenizer(PreTrainedTokenizerFast, _FastAsPython):  # type: ignore[misc]
     """The tokenizer of a TalkPlay model (paper 4.1, Token Mapping).
 
-    A base tokenizer grown by `<start_of_music>`, `<end_of_music>` and one token per code. Loads with
-    `from_pretrained` from a folder or the Hub together with `talkplay_config.json`, the codebooks
-    and the token catalog; the same folder loads with `AutoTokenizer` without this package, ids
+    A base tokenizer grown by `<start_of_music>`, `<end_of_music>` and one token per code. Loads
+    with `from_pretrained` from a folder or the Hub together with `talkplay_config.json`, the
+    codebooks and the token catalog; the same folder loads with `AutoTokenizer` without this package, ids
     equal, as a plain tokenizer.
     """
 
@@ -116,7 +116,7 @@ class TalkPlayTokenizer(PreTrainedTokenizerFast, _FastAsPython):  # type: ignore
             self.init_kwargs[key] = str(Path(folder) / name)
 
     def save_pretrained(self, save_directory: Any, **kwargs: Any) -> tuple[str, ...]:
-        """Save the tokenizer with its side files, loadable by `AutoTokenizer` without this package."""
+        """Save the tokenizer and its side files; `AutoTokenizer` can load it without us."""
         saved: tuple[str, ...] = super().save_pretrained(save_directory, **kwargs)
         path = Path(save_directory) / "tokenizer_config.json"
         values = json.loads(path.read_text(encoding="utf-8"))
@@ -229,7 +229,7 @@ class TalkPlayTokenizer(PreTrainedTokenizerFast, _FastAsPython):  # type: ignore
         return self._control.search(text) is not None
 
     def defuse(self, text: str) -> str:
-        """Break every control or music token that a text spells, by a space after its first sign."""
+        """Break every control or music token that a text spells by a space after its first sign."""
         return self._control.sub(lambda found: f"{found[0][0]} {found[0][1:]}", text)
 
     def chat_ids(self, messages: Sequence[Message], codes: Sequence[Sequence[int]]) -> list[int]:

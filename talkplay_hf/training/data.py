@@ -110,7 +110,7 @@ def _encode(
     blocks = []
     for message in messages:
         if message.role == "music":
-            if message.track_id not in codes:
+            if message.track_id is None or message.track_id not in codes:
                 raise InputError(
                     f"conversation {where!r}: track {message.track_id!r} is not in the token "
                     "catalog; the conversations belong to another catalog"

@@ -88,7 +88,8 @@ def _sample_like(
     jitter = 1e-6 * covariance.diagonal().mean() * torch.eye(len(mean), dtype=torch.float64)
     factor = torch.linalg.cholesky(covariance + jitter)
     noise = torch.randn(count, len(mean), generator=generator, dtype=torch.float64)
-    return mean + (cov_scale**0.5) * (noise @ factor.T).float()
+    spread: torch.Tensor = (noise @ factor.T).float()
+    return mean + cov_scale**0.5 * spread
 
 
 def check_vocabulary(model: PreTrainedModel, tokenizer: TalkPlayTokenizer) -> None:

@@ -216,11 +216,14 @@ def test_matcher_agrees_with_satisfied_on_every_track() -> None:
 def test_request_kind() -> None:
     era = (Constraint("year", "ge", "1990"), Constraint("year", "lt", "2000"))
     assert request_kind(era) == "era"
+    assert request_kind(era[:1]) == "newer or older"
+    assert request_kind((Constraint("mood", "is", "x"),)) == "mood"
     assert request_kind((Constraint("mood", "is", "x"), Constraint("genre", "is", "y"))) == (
-        "genre+mood"
+        "several"
     )
     both = (Constraint("artist", "is", "x"), Constraint("artist", "not", "y"))
-    assert request_kind(both) == "artist+not artist"
+    assert request_kind(both) == "not"
+    assert request_kind(()) == ""
 
 
 def test_metrics_load_no_heavy_library() -> None:
