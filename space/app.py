@@ -238,7 +238,8 @@ class ChatPage:
 
     def _ask(self, history: list[Message], text: str) -> "Recommendation":
         with self._lock:
-            return self.recommender.chat([*history, Message("user", text)])
+            # the most probable track fits a request more often than a sampled one
+            return self.recommender.chat([*history, Message("user", text)], strategy="rank")
 
     def _problem(self, text: str, turns: int) -> str | None:
         if len(text) > MAX_CHARACTERS:

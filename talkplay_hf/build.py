@@ -105,12 +105,16 @@ def build(
 
         say("2/5 features: five vectors a track")
         embed(catalog, paths.features, seed=seed, progress=progress)
-    wanted: dict[str, Any] = {"count": conversations, "seed": seed}
+    # a model from scratch is too small to learn titles by heart, and would name wrong ones
+    title_share = 0.0 if base == SCRATCH else 1.0
+    wanted: dict[str, Any] = {"count": conversations, "seed": seed, "title_share": title_share}
     if _is_made_from(paths.conversations, "conversations", made_from, simulator=wanted):
         say("3/5 conversations: up to date")
     else:
         say(f"3/5 conversations: simulating {conversations:,}")
-        made = simulate(catalog, count=conversations, seed=seed, progress=progress)
+        made = simulate(
+            catalog, count=conversations, title_share=title_share, seed=seed, progress=progress
+        )
         save_conversations(paths.conversations, made, made_from, simulator=wanted)
     if (
         _tokenize_stage(catalog, paths, base, codes, seed, say, progress)

@@ -113,12 +113,18 @@ def _synthesize(args: argparse.Namespace) -> None:
     from talkplay_hf.conversations.simulator import simulate
 
     catalog = Catalog.load(args.catalog)
-    made = simulate(catalog, count=args.count, seed=args.seed, progress=_progress())
+    made = simulate(
+        catalog,
+        count=args.count,
+        title_share=args.title_share,
+        seed=args.seed,
+        progress=_progress(),
+    )
     save_conversations(
         args.out,
         made,
         {"catalog": catalog.fingerprint},
-        simulator={"count": args.count, "seed": args.seed},
+        simulator={"count": args.count, "seed": args.seed, "title_share": args.title_share},
     )
     turns = sum(message.role == "music" for one in made for message in one.messages)
     facts = {"conversations": len(made), "turns": turns}
@@ -213,20 +219,28 @@ def _evaluate(args: argparse.Namespace) -> None:
     from talkplay_hf.catalog.schema import Catalog
     from talkplay_hf.conversations.dataset import load_conversations
     from talkplay_hf.evaluation.evaluate import evaluate
+    from talkplay_hf.evaluation.matching import matching
     from talkplay_hf.hub import files
+    from talkplay_hf.recommend.recommender import Recommender
 
     catalog = Catalog.load(args.catalog)
     conversations = load_conversations(args.conversations, [args.split])
     if not conversations:
         raise InputError(f"{args.conversations}: has no conversations of the split {args.split}")
+    recommender = Recommender.from_pretrained(args.model)
     report = evaluate(
-        args.model, conversations, catalog, limit=args.limit, k=args.k, seed=args.seed
+        recommender, conversations, catalog, limit=args.limit, k=args.k, seed=args.seed
     )
+    value, text = report.to_dict(), report.summary()
+    if args.matching:
+        found = matching(recommender, conversations, samples=args.matching, seed=args.seed)
+        value["matching"] = found.to_dict()
+        text += "\n" + found.summary() + "\n"
     if args.out:
-        files.write_json(args.out, report.to_dict())
+        files.write_json(args.out, value)
     demo = "world" in files.read_manifest(args.catalog, "catalog")
     note = "\nThe catalogue is the fictional demo world: no statement about real music." * demo
-    _emit(report.to_dict(), report.summary() + note, args.json)
+    _emit(value, text + note, args.json)
 
 
 def _serve(args: argparse.Namespace) -> None:
@@ -393,6 +407,12 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("catalog", help="catalog folder")
     sub.add_argument("out", help="conversations folder to make")
     sub.add_argument("--count", type=int, default=6000, help="conversations (default 6000)")
+    sub.add_argument(
+        "--title-share",
+        type=float,
+        default=1.0,
+        help="share of the replies that name the title (default 1; 0 for a small model)",
+    )
     seed_flag(sub)
     json_flag(sub)
 
@@ -445,6 +465,13 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--split", default="test", help="which conversations (default test)")
     sub.add_argument("--limit", type=int, help="conversations at most")
     sub.add_argument("--k", type=int, default=100, help="depth of the rankings (default 100)")
+    sub.add_argument(
+        "--matching",
+        type=int,
+        default=0,
+        metavar="N",
+        help="also sample N answers with and without constraint and count matches",
+    )
     sub.add_argument("--out", help="write the report as JSON to this file")
     seed_flag(sub)
     json_flag(sub)

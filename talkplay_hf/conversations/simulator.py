@@ -24,7 +24,7 @@ from talkplay_hf.errors import InputError
 TURNS = (3, 8)
 ATTRIBUTES_PER_REQUEST = (0.5, 0.35, 0.15)
 KIND_WEIGHTS = {
-    "artist": 2.0, "genre": 1.4, "mood": 1.2, "era": 1.6, "tempo": 0.6, "theme": 0.5, "sound": 0.6,
+    "artist": 1.8, "genre": 1.2, "mood": 1.2, "era": 2.2, "tempo": 0.6, "theme": 0.5, "sound": 0.6,
 }  # fmt: skip
 NEGATIVE_SHARE = 0.15
 REACTION_SHARE = 0.35

@@ -54,6 +54,8 @@ def read_json(path: str | Path) -> Any:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ArtifactError(f"{path}: no such file") from None
+    except OSError as error:
+        raise ArtifactError(f"{path}: cannot be read ({error})") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ArtifactError(f"{path}: not valid JSON ({error})") from None
 
@@ -119,7 +121,13 @@ def staged_folder(out: str | Path, *, replaceable: str = MANIFEST) -> Iterator[P
         if out.exists():
             old = Path(tempfile.mkdtemp(prefix=f".{out.name}.old.", dir=out.parent)) / out.name
             out.rename(old)
-        aside.rename(out)
+        try:
+            aside.rename(out)
+        except BaseException:
+            if old is not None:
+                old.rename(out)
+                old.parent.rmdir()
+            raise
         if old is not None:
             shutil.rmtree(old.parent)
     except BaseException:

@@ -21,6 +21,7 @@ class MusicVocabulary:
         offsets (`tuple[int, ...]`): Id of code 0 of each modality, with one end mark.
         end_of_turn (`int`): Id of the token that ends a message.
         control (`tuple[int, ...]`): Ids of all other special tokens; a reply never has them.
+        size (`int`): Number of tokens; a model can have more rows than that.
     """
 
     start: int
@@ -28,6 +29,7 @@ class MusicVocabulary:
     offsets: tuple[int, ...]
     end_of_turn: int
     control: tuple[int, ...]
+    size: int
 
     @classmethod
     def of(cls, tokenizer: TalkPlayTokenizer) -> "MusicVocabulary":
@@ -38,7 +40,7 @@ class MusicVocabulary:
         music = {start, end, *range(offsets[0], offsets[-1])}
         special = {*tokenizer.added_tokens_decoder, *tokenizer.all_special_ids}
         control = tuple(sorted(special - music - {end_of_turn}))
-        return cls(start, end, offsets, end_of_turn, control)
+        return cls(start, end, offsets, end_of_turn, control, len(tokenizer))
 
     @property
     def depth(self) -> int:
@@ -96,7 +98,7 @@ class MusicGrammarLogitsProcessor(LogitsProcessor):  # type: ignore[misc]
         banned[depth, vocabulary.end] = False
         banned[depth + 1, vocabulary.start] = False
         banned[depth + 2, : vocabulary.start] = False
-        banned[depth + 2, vocabulary.offsets[-1] :] = False
+        banned[depth + 2, vocabulary.offsets[-1] : vocabulary.size] = False
         banned[depth + 2, list(vocabulary.control)] = True
         banned[depth + 2, vocabulary.end_of_turn] = False
         self._banned = banned

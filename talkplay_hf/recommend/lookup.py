@@ -22,17 +22,19 @@ class Match:
     modalities: tuple[int, ...]
     exact: bool
 
-    def draw(self, rng: np.random.Generator) -> int | None:
-        """A random track of the bucket, or `None` where nothing matches."""
-        return int(self.rows[rng.integers(len(self.rows))]) if len(self.rows) else None
+    def draw(self, rng: np.random.Generator | None) -> int | None:
+        """A random track of the bucket, its first without `rng`, or `None` where none matches."""
+        if not len(self.rows):
+            return None
+        return int(self.rows[0 if rng is None else rng.integers(len(self.rows))])
 
 
 class WeightedLookup:
     """Exact match, else the partial match with the largest sum of weights.
 
     The weights (25, 16, 9, 4, 1) tie: 25 = 16 + 9, and three sums more. Of two subsets with the
-    same sum the one with the earliest modality wins, since the paper puts playlist co-occurrence first.
-    A code that is reserved for "missing" never counts as a partial match.
+    same sum the one with the earliest modality wins, since the paper puts playlist co-occurrence
+    first. A code that is reserved for "missing" never counts as a partial match.
 
     Args:
         codes (`np.ndarray` of shape `[n, modalities]`, int): Codes of every track.

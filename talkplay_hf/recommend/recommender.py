@@ -1,5 +1,6 @@
 """`Recommender`: a model, its tokenizer and its catalogue as one thing that answers a chat."""
 
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -95,7 +96,11 @@ class Recommender:
         self._vocabulary = MusicVocabulary.of(tokenizer)
         self._catalog, self._codes = read_token_catalog(tokenizer.side_file("token_catalog_file"))
         sizes = tokenizer.config.codes
-        if len(self._codes) and (self._codes.max(axis=0) >= np.asarray(sizes)).any():
+        if self._codes.shape[1] != len(sizes):
+            raise ArtifactError(
+                f"catalog.parquet has {self._codes.shape[1]} codes a track, not {len(sizes)}"
+            )
+        if ((self._codes < 0) | (self._codes >= np.asarray(sizes))).any():
             raise ArtifactError("catalog.parquet has codes beyond the codebooks")
         self._index = CatalogIndex(self._codes, sizes)
         missing = [tokenizer.config.missing_code(m) for m in range(len(sizes))]
@@ -174,14 +179,17 @@ class Recommender:
         for number, item in enumerate(chat):
             if isinstance(item, Message):
                 message = item
+            elif isinstance(item, Mapping) and set(item) <= {"role", "content", "track_id"}:
+                message = Message(
+                    item.get("role") or "", item.get("content") or "", item.get("track_id")
+                )
             else:
-                unknown = set(item) - {"role", "content", "track_id"}
-                if unknown or not isinstance(item.get("role"), str):
-                    raise InputError(f"message {number}: needs role and content or track_id")
-                message = Message(item["role"], item.get("content") or "", item.get("track_id"))
+                raise InputError(f"message {number}: needs role and content or track_id")
             if message.role not in ROLES:
                 raise InputError(f"message {number}: unknown role {message.role!r}")
-            if message.role == "music" and message.track_id not in self._catalog:
+            if not isinstance(message.content, str) or not _is_unicode(message.content):
+                raise InputError(f"message {number}: the content is not text")
+            if message.role == "music" and not self._knows(message.track_id):
                 raise InputError(
                     f"message {number}: the catalogue has no track {message.track_id!r}"
                 )
@@ -192,6 +200,9 @@ class Recommender:
             raise InputError("the last message of a chat must be the user's")
         return messages
 
+    def _knows(self, track_id: object) -> bool:
+        return isinstance(track_id, str) and track_id in self._catalog
+
     def prompt_ids(
         self, messages: Sequence[Message], *, room: int = REPLY_TOKENS + 64
     ) -> list[int]:
@@ -201,21 +212,31 @@ class Recommender:
             InputError: If the last message alone does not fit.
         """
         limit = self.model.config.max_position_embeddings - room
-        kept = list(messages)
-        while True:
+        system = [message for message in messages[:1] if message.role == "system"]
+        users = [at for at, message in enumerate(messages) if message.role == "user"]
+
+        def without(turns: int) -> list[int]:
+            kept = [*system, *messages[users[turns] :]] if turns else messages
             codes = [self.codes(m.track_id or "") for m in kept if m.role == "music"]
-            ids = self.tokenizer.chat_ids(kept, codes)
-            if len(ids) <= limit:
-                return ids
-            users = [at for at, message in enumerate(kept) if message.role == "user"]
-            if len(users) < 2:
-                raise InputError(f"the message is too long: {len(ids)} tokens, {limit} fit")
-            kept = (kept[:1] if kept[0].role == "system" else []) + kept[users[1] :]
+            return self.tokenizer.chat_ids(kept, codes)
+
+        ids = without(0)
+        if len(ids) > limit:
+            # a halving search, so that a long history does not cost one encoding a turn
+            drop = bisect_left(
+                range(len(users)), True, lo=1, key=lambda turns: len(without(turns)) <= limit
+            )
+            ids = without(min(drop, len(users) - 1))
+        if len(ids) > limit:
+            raise InputError(f"the message is too long: {len(ids)} tokens, {limit} fit")
+        return ids
 
     def _allowed(self, messages: Sequence[Message], exclude_played: bool) -> np.ndarray:
         allowed = np.ones(len(self._catalog), dtype=bool)
         if exclude_played:
-            allowed[[self._catalog.row(m.track_id) for m in messages if m.track_id]] = False
+            allowed[
+                [self._catalog.row(m.track_id or "") for m in messages if m.role == "music"]
+            ] = False
         if not allowed.any():
             raise NoTrackError("every track of the catalogue was played already")
         return allowed
@@ -292,12 +313,18 @@ class Recommender:
             InputError: If the chat or an option cannot be used.
             NoTrackError: If no track is left to play.
         """
+        if tracks < 1 or max_new_tokens < 0 or temperature <= 0 or not 0 < top_p <= 1:
+            raise InputError(
+                f"tracks {tracks}, max_new_tokens {max_new_tokens}, temperature {temperature}, "
+                f"top_p {top_p}: must be at least 1, at least 0, above 0, and above 0 up to 1"
+            )
         if constraint not in CONSTRAINTS:
             raise InputError(f"constraint {constraint!r}: must be one of {CONSTRAINTS}")
         if strategy not in STRATEGIES:
             raise InputError(f"strategy {strategy!r}: must be one of {STRATEGIES}")
         messages = self.messages(chat)
         allowed = self._allowed(messages, exclude_played)
+        tracks = min(tracks, int(allowed.sum()))
         blocks = tracks * (self._vocabulary.depth + 2)
         prompt = self.prompt_ids(messages, room=max_new_tokens + blocks)
         opening: list[int] = []
@@ -339,23 +366,27 @@ class Recommender:
                 logits_processor=processors,
             )
         answer = output.sequences[0, len(prompt) :].tolist()
-        return self._read(prompt, answer, allowed, np.random.default_rng(seed))
+        rng = np.random.default_rng(seed) if strategy == "sample" else None
+        return self._read(prompt, answer, allowed, rng)
 
     def _read(
-        self, prompt: list[int], answer: list[int], allowed: np.ndarray, rng: np.random.Generator
+        self,
+        prompt: list[int],
+        answer: list[int],
+        allowed: np.ndarray,
+        rng: np.random.Generator | None,
     ) -> Recommendation:
-        """Look up the tracks of an answer."""
+        """Look up the tracks of an answer; without `rng` the first of each bucket."""
         blocks = self.tokenizer.parse_blocks(answer)
         names = self.tokenizer.config.modalities
         rows: list[int] = []
-        codes, matched = [], []
-        for block in blocks:
-            if block is None:
-                continue
+        played, codes, matched = [], [], []
+        for number, block in enumerate(block for block in blocks if block is not None):
             match = self._lookup.find(block, allowed)
             row = match.draw(rng)
             if row is None:
                 continue
+            played.append(number)
             rows.append(row)
             codes.append(block)
             matched.append(tuple(names[m] for m in match.modalities))
@@ -365,7 +396,7 @@ class Recommender:
             tracks=tuple(self._catalog.track_at(row) for row in rows),
             reply=self.tokenizer.text_of(answer),
             codes=tuple(codes),
-            scores=tuple(scores[: len(rows)]),
+            scores=tuple(scores[number] for number in played),
             matched=tuple(matched),
             malformed=sum(block is None for block in blocks),
         )
@@ -386,3 +417,12 @@ class Recommender:
             tokens = ids[0, first + 1 : first + 1 + depth]
             scores.append(float(log_probs.gather(1, tokens[:, None]).sum()))
         return scores
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether a text can be encoded: JSON can bring half of a surrogate pair."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

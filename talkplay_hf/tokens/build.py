@@ -147,7 +147,7 @@ def read_token_catalog(path: str | Path) -> tuple[Catalog, np.ndarray]:
         table = pq.read_table(path)
         column = table["codes"].combine_chunks()
         codes = np.asarray(column.flatten()).reshape(table.num_rows, -1).astype(np.int32)
-    except (pa.ArrowException, OSError, KeyError) as error:
+    except (pa.ArrowException, OSError, KeyError, ValueError) as error:
         raise ArtifactError(f"{path}: cannot be read ({error})") from None
     return Catalog(table.drop_columns("codes"), PLAYLIST_SCHEMA.empty_table()), codes
 

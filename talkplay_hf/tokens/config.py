@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from talkplay_hf import __version__
-from talkplay_hf.errors import ConfigError
+from talkplay_hf.errors import ArtifactError, ConfigError
 from talkplay_hf.hub import files
 
 MODALITIES = ("playlist", "semantic", "metadata", "lyrics", "audio")
@@ -60,8 +60,10 @@ class TalkPlayConfig:
         lengths = {len(self.codes), len(self.modalities), len(self.lookup_weights)}
         if len(lengths) != 1 or not self.codes:
             raise ConfigError("codes, modalities and lookup_weights must have the same length")
-        if min(self.codes) < 1 or min(self.lookup_weights) < 1:
-            raise ConfigError("codes and lookup_weights must be positive")
+        if any(type(n) is not int or n < 1 for n in (*self.codes, *self.lookup_weights)):
+            raise ConfigError("codes and lookup_weights must be positive whole numbers")
+        if len(set(self.modalities)) != len(self.modalities):
+            raise ConfigError(f"modalities {self.modalities}: each may stand once")
         if self.missing not in MISSING_POLICIES:
             raise ConfigError(f"missing {self.missing!r}: must be one of {MISSING_POLICIES}")
 
@@ -89,8 +91,11 @@ class TalkPlayConfig:
 
         Raises:
             ArtifactError: If the file is missing, damaged or of another format version.
+            ConfigError: If a key is unknown or missing, or a value impossible.
         """
         values = files.read_json(path)
+        if not isinstance(values, dict):
+            raise ArtifactError(f"{path}: is not a JSON object")
         files.check_format_version(Path(path), values)
         return cls.from_dict(values)
 

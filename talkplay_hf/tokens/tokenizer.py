@@ -49,8 +49,8 @@ class TalkPlayTokenizer(PreTrainedTokenizerFast, _FastAsPython):  # type: ignore
 
     A base tokenizer grown by `<start_of_music>`, `<end_of_music>` and one token per code. Loads
     with `from_pretrained` from a folder or the Hub together with `talkplay_config.json`, the
-    codebooks and the token catalog; the same folder loads with `AutoTokenizer` without this package, ids
-    equal, as a plain tokenizer.
+    codebooks and the token catalog; the same folder loads with `AutoTokenizer` without this
+    package, ids equal, as a plain tokenizer.
     """
 
     vocab_files_names: ClassVar[dict[str, str]] = {
@@ -173,8 +173,8 @@ class TalkPlayTokenizer(PreTrainedTokenizerFast, _FastAsPython):  # type: ignore
             ArtifactError: If the vocabulary and `talkplay_config.json` do not agree.
         """
         tokens = self.config.music_tokens
-        first = self.start_of_music_id
-        if self.convert_tokens_to_ids([tokens[-1]])[0] != first + len(tokens) - 1:
+        first, second, last = self.convert_tokens_to_ids([*tokens[:2], tokens[-1]])
+        if first is None or (second, last) != (first + 1, first + len(tokens) - 1):
             raise ArtifactError("the tokenizer's vocabulary and talkplay_config.json disagree")
         return first + 2 + np.concatenate([[0], np.cumsum(self.config.codes)])
 

@@ -42,7 +42,7 @@ class FakeRecommender:
                 return track
         raise TalkPlayError(f"the catalogue has no track {track_id!r}")
 
-    def chat(self, messages, *, seed=None) -> SimpleNamespace:
+    def chat(self, messages, *, strategy) -> SimpleNamespace:
         self.seen.append(list(messages))
         text = messages[-1].content
         if "boom" in text:
@@ -145,7 +145,7 @@ def test_empty_message_does_nothing(page):
 
 def test_answer_without_track(page, monkeypatch):
     empty = SimpleNamespace(tracks=(), reply="Nothing fits.", codes=(), scores=())
-    monkeypatch.setattr(page.recommender, "chat", lambda messages, seed=None: empty)
+    monkeypatch.setattr(page.recommender, "chat", lambda messages, strategy: empty)
     chat, _, _, turns = send(page, "hello")
     assert shown(chat) == ["hello", "Nothing fits."]
     assert [message.role for message in turns[0].messages()] == ["user", "assistant"]

@@ -1,0 +1,111 @@
+"""How often sampled tokens name a track: the matching analysis (paper 5.2)."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from talkplay_hf.catalog.schema import Conversation, Message
+from talkplay_hf.errors import InputError
+from talkplay_hf.recommend.recommender import CONSTRAINTS, Recommender
+
+PAPER_EXACT = 0.497
+
+
+@dataclass(frozen=True)
+class MatchingReport:
+    """Rates over sampled generations.
+
+    Args:
+        samples (`int`): Generations per constraint.
+        seed (`int`): Seed of the first one.
+        well_formed (`dict[str, float]`): By constraint: share with a well-formed music block.
+        exact (`dict[str, float]`): By constraint: share whose five codes are those of a track.
+        independent (`float`): Chance that five codes drawn independently from the marginals of the
+            grammar-constrained samples are those of a track.
+    """
+
+    samples: int
+    seed: int
+    well_formed: dict[str, float]
+    exact: dict[str, float]
+    independent: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as JSON values."""
+        return asdict(self)
+
+    def summary(self) -> str:
+        """The report as a text table."""
+        lines = [f"{self.samples:,} sampled generations each  well-formed  exact match"]
+        for name in self.exact:
+            lines.append(f"  {name:<28} {self.well_formed[name]:>11.3f}  {self.exact[name]:>11.3f}")
+        lines.append(f"  {'independent marginals':<28} {'':>11}  {self.independent:>11.2g}")
+        lines.append(f"  {'the paper, no constraint':<28} {'':>11}  {PAPER_EXACT:>11.3f}")
+        return "\n".join(lines)
+
+
+def matching(
+    recommender: Recommender,
+    conversations: Sequence[Conversation],
+    *,
+    samples: int = 1000,
+    seed: int = 0,
+) -> MatchingReport:
+    """Sample answers without constraint, with the grammar, and within the catalogue.
+
+    Args:
+        recommender (`Recommender`): The recommender.
+        conversations (`Sequence[Conversation]`): Their turns are the prompts, in order, repeated
+            with other seeds until there are enough.
+        samples (`int`): Generations per constraint.
+        seed (`int`): Seed of the first generation.
+
+    Raises:
+        InputError: If there is no turn to sample from.
+    """
+    histories: list[tuple[Message, ...]] = []
+    for conversation in conversations:
+        for at, message in enumerate(conversation.messages):
+            if message.role == "user":
+                histories.append(conversation.messages[: at + 1])
+    if not histories:
+        raise InputError("the conversations have no user message to sample an answer to")
+    well_formed: dict[str, float] = {}
+    exact: dict[str, float] = {}
+    drawn: list[tuple[int, ...]] = []
+    with tqdm(total=len(CONSTRAINTS) * samples, desc="matching", disable=None) as bar:
+        for constraint in reversed(CONSTRAINTS):
+            formed = matched = 0
+            for number in range(samples):
+                answer = recommender.chat(
+                    histories[number % len(histories)],
+                    constraint=constraint,
+                    exclude_played=False,
+                    max_new_tokens=1,
+                    seed=seed + number,
+                )
+                formed += bool(answer.codes) and not answer.malformed
+                whole = bool(answer.matched) and len(answer.matched[0]) == len(answer.codes[0])
+                matched += whole
+                if constraint == "grammar":
+                    drawn += answer.codes[:1]
+                bar.update()
+            well_formed[constraint] = formed / samples
+            exact[constraint] = matched / samples
+    return MatchingReport(samples, seed, well_formed, exact, _independent(recommender, drawn))
+
+
+def _independent(recommender: Recommender, drawn: Sequence[tuple[int, ...]]) -> float:
+    """Sum over the catalogue's distinct tuples of the product of the marginals."""
+    if not drawn:
+        return 0.0
+    tuples = np.unique([recommender.codes(track_id) for track_id in recommender.track_ids], axis=0)
+    codes = np.asarray(drawn)
+    chance = np.ones(len(tuples))
+    for m in range(codes.shape[1]):
+        counts = np.bincount(codes[:, m], minlength=int(tuples[:, m].max()) + 1)
+        chance *= counts[tuples[:, m]] / len(codes)
+    return float(chance.sum())

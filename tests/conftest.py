@@ -1,0 +1,109 @@
+"""Shared fixtures: one small demo world and everything that is made from it, once a session."""
+
+import os
+
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import LlamaForCausalLM
+
+from talkplay_hf.build import make_tokenizer
+from talkplay_hf.catalog.schema import Catalog, Conversation
+from talkplay_hf.catalog.world import make_world
+from talkplay_hf.conversations.dataset import save_conversations
+from talkplay_hf.conversations.simulator import simulate
+from talkplay_hf.features.embed import embed
+from talkplay_hf.recommend.recommender import Recommender
+from talkplay_hf.tokens.tokenizer import TalkPlayTokenizer
+from talkplay_hf.training.vocabulary import grow_vocabulary, scratch_model
+
+torch.set_num_threads(1)
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real music data that `TALKPLAY_TEST_DATA` names."""
+    folder = Path(os.environ.get("TALKPLAY_TEST_DATA") or REPOSITORY.parent / "shared" / "data")
+    if not folder.is_dir():
+        pytest.skip(f"no real data: {folder} is not there; name a folder in TALKPLAY_TEST_DATA")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def world_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The catalog folder of a demo world of 60 tracks, without audio."""
+    folder = tmp_path_factory.mktemp("world") / "catalog"
+    make_world(folder, tracks=60, audio=False)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def world(world_folder: Path) -> Catalog:
+    return Catalog.load(world_folder)
+
+
+@pytest.fixture(scope="session")
+def audio_world(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
+    """A demo world of 12 tracks with rendered audio."""
+    folder = tmp_path_factory.mktemp("audio-world") / "catalog"
+    make_world(folder, tracks=12, audio=True)
+    return Catalog.load(folder)
+
+
+@pytest.fixture(scope="session")
+def features_folder(world: Catalog, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("features") / "features"
+    embed(world, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def conversations(world: Catalog) -> list[Conversation]:
+    return simulate(world, count=40)
+
+
+@pytest.fixture(scope="session")
+def conversations_folder(
+    conversations: list[Conversation], world: Catalog, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    folder = tmp_path_factory.mktemp("conversations") / "conversations"
+    save_conversations(folder, conversations, {"catalog": world.fingerprint})
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tokenizer_folder(
+    world: Catalog,
+    features_folder: Path,
+    conversations_folder: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """A tokenizer folder on a small byte-level BPE. Copy it before changing it."""
+    folder = tmp_path_factory.mktemp("tokenizer") / "tokenizer"
+    make_tokenizer(world, features_folder, folder, conversations=conversations_folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tokenizer(tokenizer_folder: Path) -> TalkPlayTokenizer:
+    return TalkPlayTokenizer.from_pretrained(tokenizer_folder)
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tokenizer: TalkPlayTokenizer) -> LlamaForCausalLM:
+    """A Llama of random weights with the grown vocabulary. Copy it before changing it."""
+    model = scratch_model(tokenizer, hidden_size=32, layers=2, heads=2, seed=0)
+    grow_vocabulary(model, tokenizer)
+    return model.eval()
+
+
+@pytest.fixture(scope="session")
+def recommender(tiny_model: LlamaForCausalLM, tokenizer: TalkPlayTokenizer) -> Recommender:
+    return Recommender(tiny_model, tokenizer)

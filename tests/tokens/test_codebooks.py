@@ -1,0 +1,147 @@
+"""Codebooks: how large, what for, and what a missing modality gets."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from talkplay_hf.tokens.codebooks import (
+    choose_size,
+    encode_tracks,
+    fit_codebook,
+    health,
+    label_codes,
+)
+
+
+def clusters(
+    tracks: int, groups: int, *, dim: int = 8, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Tight groups far from one another: (vectors, group of each)."""
+    rng = np.random.default_rng(seed)
+    centres = rng.normal(size=(groups, dim)) * 10
+    group = np.arange(tracks) % groups
+    return (centres[group] + 0.01 * rng.normal(size=(tracks, dim))).astype(np.float32), group
+
+
+@settings(deadline=None, max_examples=300)
+@given(present=st.integers(0, 50_000), distinct=st.integers(0, 50_000), power=st.integers(1, 11))
+def test_size_is_the_largest_power_of_two_within_all_bounds(
+    present: int, distinct: int, power: int
+) -> None:
+    limit = 1 << power
+    size = choose_size(present, distinct, limit=limit)
+    bound = max(2, min(limit, present // 8, distinct))
+    assert size & (size - 1) == 0
+    assert size <= bound < 2 * size
+
+
+@pytest.mark.parametrize("reserve", [True, False])
+def test_every_present_track_gets_its_nearest_centroid(reserve: bool) -> None:
+    vectors, _ = clusters(96, 7)
+    present = np.arange(96) % 5 > 0
+    book = fit_codebook(vectors, present, limit=8, reserve=reserve, seed=0)
+    codes = encode_tracks([book], [(vectors, present)], missing="reserve")[:, 0]
+    distance = np.linalg.norm(vectors[:, None] - book.centroids[None], axis=2)
+    assert book.size == 8
+    assert len(book.centroids) == (7 if reserve else 8)
+    np.testing.assert_array_equal(codes[present], distance.argmin(axis=1)[present])
+
+
+def test_groups_far_apart_become_the_codes() -> None:
+    vectors, group = clusters(64, 4)
+    book = fit_codebook(vectors, np.ones(64, dtype=bool), limit=4, reserve=False, seed=0)
+    codes = book.encode(vectors)
+    assert len({(int(a), int(b)) for a, b in zip(codes, group, strict=True)}) == 4
+
+
+def test_the_reserved_code_is_for_missing_alone() -> None:
+    vectors, _ = clusters(64, 20)
+    present = np.arange(64) % 4 > 0
+    book = fit_codebook(vectors, present, limit=8, reserve=True, seed=0)
+    codes = encode_tracks([book], [(vectors, present)], missing="reserve")[:, 0]
+    assert book.size == 4
+    assert set(codes[~present].tolist()) == {book.size - 1}
+    assert codes[present].max() < book.size - 1
+
+
+def test_the_same_seed_gives_the_same_codebook() -> None:
+    vectors = np.random.default_rng(0).normal(size=(200, 6)).astype(np.float32)
+    present = np.ones(200, dtype=bool)
+    one, two, other = (
+        fit_codebook(vectors, present, reserve=True, seed=seed).centroids for seed in (3, 3, 4)
+    )
+    np.testing.assert_array_equal(one, two)
+    assert not np.array_equal(one, other)
+
+
+def test_tracks_without_the_modality_do_not_move_the_centroids() -> None:
+    vectors, _ = clusters(64, 3)
+    present = np.arange(64) < 40
+    noisy = vectors.copy()
+    noisy[~present] = 1e6
+    books = [fit_codebook(v, present, reserve=True, seed=0) for v in (vectors, noisy)]
+    np.testing.assert_array_equal(books[0].centroids, books[1].centroids)
+
+
+@pytest.mark.parametrize("reserve", [True, False])
+def test_fewer_distinct_vectors_than_codes(reserve: bool) -> None:
+    vectors = np.repeat(np.eye(3, dtype=np.float32), 40, axis=0)
+    present = np.ones(120, dtype=bool)
+    book = fit_codebook(vectors, present, limit=1024, reserve=reserve, seed=0)
+    codes = encode_tracks([book], [(vectors, present)], missing="reserve")[:, 0]
+    assert book.size == 2
+    assert codes.min() >= 0
+    assert codes.max() < book.size - reserve
+
+
+@pytest.mark.parametrize("missing", ["reserve", "impute"])
+@pytest.mark.parametrize("tracks", [1, 20])
+def test_a_modality_that_no_track_has(missing: str, tracks: int) -> None:
+    vectors, none = np.zeros((tracks, 4), dtype=np.float32), np.zeros(tracks, dtype=bool)
+    book = fit_codebook(vectors, none, reserve=missing == "reserve", seed=0)
+    codes = encode_tracks([book], [(vectors, none)], missing=missing)[:, 0]
+    assert book.size == 2
+    assert np.isfinite(book.centroids).all()
+    assert set(codes.tolist()) == {book.size - 1 if missing == "reserve" else 0}
+
+
+def test_impute_takes_the_code_of_the_nearest_track_that_has_the_modality() -> None:
+    rng = np.random.default_rng(0)
+    tracks = 80
+    first, second = (rng.normal(size=(tracks, 5)).astype(np.float32) for _ in range(2))
+    everywhere = np.ones(tracks, dtype=bool)
+    somewhere = np.arange(tracks) % 4 > 0
+    second[~somewhere] = 0
+    modalities = [(first, everywhere), (second, somewhere)]
+    books = [fit_codebook(v, p, limit=8, reserve=False, seed=0) for v, p in modalities]
+    codes = encode_tracks(books, modalities, missing="impute")
+    unit = first / np.linalg.norm(first, axis=1, keepdims=True)
+    donors = np.flatnonzero(somewhere)
+    for hole in np.flatnonzero(~somewhere):
+        nearest = donors[(unit[donors] @ unit[hole]).argmax()]
+        assert codes[hole, 1] == codes[nearest, 1]
+    untouched = encode_tracks(books, modalities, missing="reserve")
+    np.testing.assert_array_equal(codes[somewhere], untouched[somewhere])
+
+
+def test_health_of_an_example_reckoned_by_hand() -> None:
+    codes = np.array([[0, 0], [0, 0], [1, 0], [2, 0]])
+    report = health(codes, [4, 2], ["playlist", "audio"])
+    playlist, audio = report["modalities"]["playlist"], report["modalities"]["audio"]
+    assert (playlist["codes"], playlist["used"], playlist["largest_share"]) == (4, 3, 0.5)
+    # entropy of (1/2, 1/4, 1/4) is 1.5 bits
+    assert playlist["perplexity"] == pytest.approx(2**1.5)
+    assert (audio["used"], audio["largest_share"]) == (1, 1.0)
+    assert audio["perplexity"] == pytest.approx(1.0)
+    assert (report["tracks"], report["distinct_tuples"], report["largest_bucket"]) == (4, 3, 2)
+    assert report["collision_rate"] == 0.5
+
+
+def test_labels_name_what_sets_a_code_apart() -> None:
+    codes = np.array([[0], [0], [1], [1]])
+    tags = [["music", "jazz"], ["music", "jazz"], ["music", "rock"], ["music", "rock"]]
+    rows = label_codes(codes, ["semantic"], tags, ["a", "b", "c", "d"], np.array([1.0, 2, 4, 3]))
+    assert [(row["code"], row["tracks"]) for row in rows] == [(0, 2), (1, 2)]
+    assert [row["tags"][0] for row in rows] == ["jazz", "rock"]
+    assert [row["examples"] for row in rows] == [["b", "a"], ["c", "d"]]
