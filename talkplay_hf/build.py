@@ -16,7 +16,7 @@ Progress = Callable[[str, int, int], None]
 Say = Callable[[str], None]
 SCRATCH = "scratch"
 BPE_VOCABULARY = 1200
-SECONDS_PER_STEP = 0.15
+SECONDS_PER_STEP = 0.09
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def build(
     recipe: str | Path | None = None,
     base: str = SCRATCH,
     codes: int = 1024,
-    conversations: int = 6000,
+    conversations: int = 12_000,
     overrides: Sequence[str] = (),
     seed: int = 0,
     say: Say = print,

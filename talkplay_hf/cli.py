@@ -402,11 +402,11 @@ def _parser() -> argparse.ArgumentParser:
         "synthesize",
         _synthesize,
         "Write conversations from the playlists of a catalog.",
-        "talkplay synthesize catalog conversations --count 6000",
+        "talkplay synthesize catalog conversations --count 12000",
     )
     sub.add_argument("catalog", help="catalog folder")
     sub.add_argument("out", help="conversations folder to make")
-    sub.add_argument("--count", type=int, default=6000, help="conversations (default 6000)")
+    sub.add_argument("--count", type=int, default=12_000, help="conversations (default 12000)")
     sub.add_argument(
         "--title-share",
         type=float,
@@ -436,7 +436,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--recipe", help="training recipe (default: the quickstart)")
     sub.add_argument("--base", default="scratch", help="base model (default: a small one)")
     sub.add_argument("--codes", type=int, default=1024, help="codes per modality at most")
-    sub.add_argument("--conversations", type=int, default=6000, help="conversations (6000)")
+    sub.add_argument("--conversations", type=int, default=12_000, help="conversations (12000)")
     seed_flag(sub)
 
     sub = command(

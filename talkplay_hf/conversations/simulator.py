@@ -21,7 +21,7 @@ from talkplay_hf.catalog.splits import playlist_splits
 from talkplay_hf.conversations.attributes import Attribute, AttributeReader
 from talkplay_hf.errors import InputError
 
-TURNS = (3, 8)
+TURNS = (1, 6)
 ATTRIBUTES_PER_REQUEST = (0.5, 0.35, 0.15)
 KIND_WEIGHTS = {
     "artist": 1.8, "genre": 1.2, "mood": 1.2, "era": 2.2, "tempo": 0.6, "theme": 0.5, "sound": 0.6,

@@ -35,8 +35,9 @@ def audio_vectors(
         catalog.root / path if path and catalog.root and "://" not in path else None
         for path in catalog.column("audio")
     ]
+    rows: list[np.ndarray | None]
     if any(path is not None and path.suffix == ".wav" and path.exists() for path in paths):
-        rows: list[np.ndarray | None] = []
+        rows = []
         for done, path in enumerate(paths, start=1):
             rows.append(clip_descriptors(path) if path is not None else None)
             if progress is not None:
@@ -50,10 +51,8 @@ def audio_vectors(
     if names and names != ["tempo"]:
         columns = [np.array(catalog.column(name), dtype=np.float64) for name in names]
         matrix = np.stack(columns, axis=1)
-        full = np.isfinite(matrix).all(axis=1).tolist()
-        return _standardise([row if ok else None for row, ok in zip(matrix, full, strict=True)]), (
-            "descriptors"
-        )
+        rows = [row if np.isfinite(row).all() else None for row in matrix]
+        return _standardise(rows), "descriptors"
     return _standardise([None] * len(catalog)), "none"
 
 

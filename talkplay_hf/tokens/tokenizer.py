@@ -176,7 +176,8 @@ class TalkPlayTokenizer(PreTrainedTokenizerFast, _FastAsPython):  # type: ignore
         first, second, last = self.convert_tokens_to_ids([*tokens[:2], tokens[-1]])
         if first is None or (second, last) != (first + 1, first + len(tokens) - 1):
             raise ArtifactError("the tokenizer's vocabulary and talkplay_config.json disagree")
-        return first + 2 + np.concatenate([[0], np.cumsum(self.config.codes)])
+        ends = np.cumsum(self.config.codes, dtype=np.int64)
+        return np.asarray(first + 2 + np.append(0, ends))
 
     def block_ids(self, codes: Sequence[int]) -> list[int]:
         """The ids of a music block: start, one token a modality, end.

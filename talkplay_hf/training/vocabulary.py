@@ -1,5 +1,7 @@
 """Growing a language model's vocabulary by music tokens (paper 4.2, 4.3)."""
 
+import math
+
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
@@ -88,8 +90,7 @@ def _sample_like(
     jitter = 1e-6 * covariance.diagonal().mean() * torch.eye(len(mean), dtype=torch.float64)
     factor = torch.linalg.cholesky(covariance + jitter)
     noise = torch.randn(count, len(mean), generator=generator, dtype=torch.float64)
-    spread: torch.Tensor = (noise @ factor.T).float()
-    return mean + cov_scale**0.5 * spread
+    return torch.add(mean, (noise @ factor.T).float(), alpha=math.sqrt(cov_scale))
 
 
 def check_vocabulary(model: PreTrainedModel, tokenizer: TalkPlayTokenizer) -> None:
