@@ -29,6 +29,7 @@ KIND_WEIGHTS = {
 NEGATIVE_SHARE = 0.15
 REACTION_SHARE = 0.35
 NEGATIVE_TRIES = 12
+LOWER_CASE_SHARE = 0.35
 SESSION_SIZE = 16
 LONGEST = 120
 
@@ -206,7 +207,7 @@ class _Writer:
             text = f"{self._choose('rejections', rng)} {text}"
         elif last is not None and rng.random() < REACTION_SHARE:
             text = f"{self._choose('reactions', rng)} {text}"
-        return Message("user", text[:1].upper() + text[1:], constraints=constraints)
+        return Message("user", self._typed(text, rng), constraints=constraints)
 
     def _relative(
         self, target: Track, last: Track, rejected: bool, rng: np.random.Generator
@@ -290,17 +291,20 @@ class _Writer:
         if sound in self._book["sounds"]:
             front.append(words.pop("sound"))
         if "genre" in words:
+            if "era" in words and rng.random() < 0.3:
+                front.append(words.pop("era"))
             front.append(words["genre"])
         if one:
             phrase = " ".join([*front, self._choose("nouns", rng)])
             phrase = f"{'an' if phrase[0].casefold() in 'aeiou' else 'a'} {phrase}"
         elif "genre" in words:
-            phrase = " ".join([*front, "music"] if rng.random() < 0.3 else front)
+            noun = self._choose("mass_nouns", rng)
+            phrase = " ".join([*front, noun] if rng.random() < 0.3 else front)
             phrase = f"some {phrase}" if rng.random() < 0.4 else phrase
         elif front and rng.random() < 0.5:
             phrase = f"something {' '.join(front)}"
         else:
-            phrase = " ".join(["some", *front, "music"])
+            phrase = " ".join(["some", *front, self._choose("mass_nouns", rng)])
         for kind, joint in (("artist", "by"), ("era", "from the"), ("theme", "about")):
             if kind in words:
                 phrase += f" {joint} {words[kind]}"
@@ -323,6 +327,12 @@ class _Writer:
         pattern = self._choose(f"{name}_after_rejection" if after_rejection else name, rng)
         text = pattern.format(title=track.title[:LONGEST], artist=track.artist[:LONGEST], desc=desc)
         return Message("assistant", text)
+
+    def _typed(self, text: str, rng: np.random.Generator) -> str:
+        """Write a request as people type: with or without capitals and a full stop."""
+        if rng.random() < LOWER_CASE_SHARE:
+            return text.lower().rstrip(".!")
+        return text[:1].upper() + text[1:]
 
     def _say(self, attribute: Attribute, rng: np.random.Generator) -> str:
         if attribute.kind == "era":

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from transformers import (
     AutoModelForCausalLM,
     GenerationConfig,
@@ -125,7 +126,7 @@ class Recommender:
         try:
             tokenizer = TalkPlayTokenizer.from_pretrained(name, **kwargs)
             weights = AutoModelForCausalLM.from_pretrained(name, **kwargs)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, SafetensorError) as error:
             first = str(error).strip().splitlines()[0]
             raise ArtifactError(f"the model {name!r} cannot be loaded: {first}") from None
         if device is None:

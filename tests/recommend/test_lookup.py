@@ -18,7 +18,9 @@ ROW = st.tuples(*(st.integers(0, size - 1) for size in SIZES))
 def subsets(weights: tuple[int, ...]) -> list[tuple[int, ...]]:
     """Non-empty sets of modalities by falling sum of weights; ties: the earliest modality first."""
     every = [c for n in range(1, 6) for c in combinations(range(5), n)]
-    return sorted(every, key=lambda c: (-sum(weights[m] for m in c), [m not in c for m in range(5)]))
+    return sorted(
+        every, key=lambda c: (-sum(weights[m] for m in c), [m not in c for m in range(5)])
+    )
 
 
 def naive(
