@@ -26,6 +26,7 @@ INSTRUMENTAL_SHARE = 0.12
 TAG_DROPPED, TAG_WRONG = 0.08, 0.05
 TRACKS_PER_ARTIST = 8
 PLAYLIST_SIZE = (10, 24)
+NAME_TRIES = 8
 
 
 def make_world(
@@ -82,16 +83,7 @@ def _make_artists(count: int, rng: np.random.Generator) -> dict[str, np.ndarray]
     names: list[str] = []
     seen: set[str] = set()
     while len(names) < count:
-        last = str(rng.choice(words.ARTIST_LAST))
-        name = (
-            f"The {last} {rng.choice(words.BAND_NOUNS)}"
-            if rng.random() < 0.3
-            else f"{rng.choice(words.ARTIST_FIRST)} {last}"
-        )
-        if name in seen:
-            name = f"{name} {len(names) + 1}"
-        seen.add(name)
-        names.append(name)
+        names.append(_unused(lambda: _artist_name(rng), seen, "{name} {number}"))
     genres = np.array([i % len(words.GENRES) for i in range(count)])
     rng.shuffle(genres)
     return {
@@ -124,7 +116,7 @@ def _make_tracks(count: int, rng: np.random.Generator, audio: bool) -> tuple[pa.
         key = f"{KEYS[int(rng.integers(12))]} {'major' if major else 'minor'}"
         values = {
             "track_id": f"demo-{row:07d}",
-            "title": _title(rng, titles),
+            "title": _unused(lambda: _title(rng), titles, "{name}, Part {number}"),
             "artist": str(artists["name"][artist]),
             "album": f"{rng.choice(words.TITLE_HEADS)} {rng.choice(words.TITLE_TAILS)}",
             "release_date": datetime.date(
@@ -151,17 +143,32 @@ def _make_tracks(count: int, rng: np.random.Generator, audio: bool) -> tuple[pa.
     return pa.table(columns), popularity
 
 
-def _title(rng: np.random.Generator, seen: set[str]) -> str:
-    pattern = str(rng.choice(words.TITLE_JOINS))
-    title = pattern.format(
+def _unused(draw: Callable[[], str], seen: set[str], numbered: str) -> str:
+    """Draw a name that is not in use yet; give it a number where the words run out."""
+    name = draw()
+    for _ in range(NAME_TRIES):
+        if name not in seen:
+            break
+        name = draw()
+    else:
+        name = numbered.format(name=name, number=len(seen) + 1)
+    seen.add(name)
+    return name
+
+
+def _artist_name(rng: np.random.Generator) -> str:
+    last = str(rng.choice(words.ARTIST_LAST))
+    if rng.random() < 0.3:
+        return f"The {last} {rng.choice(words.BAND_NOUNS)}"
+    return f"{rng.choice(words.ARTIST_FIRST)} {last}"
+
+
+def _title(rng: np.random.Generator) -> str:
+    return str(rng.choice(words.TITLE_JOINS)).format(
         head=rng.choice(words.TITLE_HEADS),
         tail=rng.choice(words.TITLE_TAILS),
         other=rng.choice(words.TITLE_TAILS),
     )
-    if title in seen:
-        title = f"{title}, Part {len(seen) + 1}"
-    seen.add(title)
-    return title
 
 
 def _noisy_tags(truth: list[str], wrong: list[str], rng: np.random.Generator) -> list[str]:
