@@ -6,22 +6,51 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from talkplay_hf import __version__
 from talkplay_hf.errors import InputError, TalkPlayError
 
+_BARS: dict[str, Any] = {}
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def _number(low: int, high: int | None = None) -> Callable[[str], int]:
+    """An argument type: a whole number in a range."""
+
+    def read(text: str) -> int:
+        value = int(text)
+        if value < low or (high is not None and value > high):
+            most = "" if high is None else f" and at most {high}"
+            raise argparse.ArgumentTypeError(f"{value} is out of range: at least {low}{most}")
+        return value
+
+    read.__name__ = "whole number"
+    return read
+
+
+_SEED = _number(0, 2**32 - 1)
+_COUNT = _number(1)
+
 
 def _progress() -> Callable[[str, int, int], None]:
-    """A progress bar per activity, on stderr."""
+    """A progress bar per activity, on stderr; none where that is not a terminal."""
     from tqdm.auto import tqdm
 
-    bars: dict[str, Any] = {}
+    bars = _BARS
 
     def show(what: str, done: int, total: int) -> None:
         bar = bars.get(what)
         if bar is None:
-            bar = bars[what] = tqdm(total=total, desc=what, file=sys.stderr, dynamic_ncols=True)
+            bar = bars[what] = tqdm(
+                total=total, desc=what, file=sys.stderr, dynamic_ncols=True, disable=None
+            )
         bar.update(done - bar.n)
         if done >= total:
             bar.close()
@@ -300,7 +329,7 @@ def _doctor(args: argparse.Namespace) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="talkplay", description="Turn a music catalogue into a conversational recommender."
     )
     parser.add_argument("--version", action="version", version=f"talkplay_hf {__version__}")
@@ -324,7 +353,7 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--json", action="store_true", help="print JSON for machines")
 
     def seed_flag(sub: argparse.ArgumentParser) -> None:
-        sub.add_argument("--seed", type=int, default=0, help="seed (default 0)")
+        sub.add_argument("--seed", type=_SEED, default=0, help="seed (default 0)")
 
     def table_flags(sub: argparse.ArgumentParser) -> None:
         sub.add_argument("--playlists", help="a second table of playlists")
@@ -367,7 +396,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     sub.add_argument("catalog", help="catalog folder")
     sub.add_argument("out", help="features folder to make")
-    sub.add_argument("--dim", type=int, default=128, help="dimensions at most (default 128)")
+    sub.add_argument("--dim", type=_COUNT, default=128, help="dimensions at most (default 128)")
     seed_flag(sub)
     json_flag(sub)
 
@@ -387,7 +416,7 @@ def _parser() -> argparse.ArgumentParser:
         "--conversations", help="conversations whose text a tokenizer from scratch learns"
     )
     sub.add_argument(
-        "--codes", type=int, default=1024, help="codes per modality at most (default 1024)"
+        "--codes", type=_COUNT, default=1024, help="codes per modality at most (default 1024)"
     )
     sub.add_argument(
         "--missing",
@@ -406,7 +435,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     sub.add_argument("catalog", help="catalog folder")
     sub.add_argument("out", help="conversations folder to make")
-    sub.add_argument("--count", type=int, default=12_000, help="conversations (default 12000)")
+    sub.add_argument("--count", type=_COUNT, default=12_000, help="conversations (default 12000)")
     sub.add_argument(
         "--title-share",
         type=float,
@@ -435,8 +464,8 @@ def _parser() -> argparse.ArgumentParser:
     table_flags(sub)
     sub.add_argument("--recipe", help="training recipe (default: the quickstart)")
     sub.add_argument("--base", default="scratch", help="base model (default: a small one)")
-    sub.add_argument("--codes", type=int, default=1024, help="codes per modality at most")
-    sub.add_argument("--conversations", type=int, default=12_000, help="conversations (12000)")
+    sub.add_argument("--codes", type=_COUNT, default=1024, help="codes per modality at most")
+    sub.add_argument("--conversations", type=_COUNT, default=12_000, help="conversations (12000)")
     seed_flag(sub)
 
     sub = command(
@@ -447,10 +476,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     sub.add_argument("model", help="model folder or Hub id")
     sub.add_argument("--once", metavar="TEXT", help="answer this one request and end")
-    sub.add_argument("--tracks", type=int, default=1, help="tracks an answer (default 1)")
+    sub.add_argument("--tracks", type=_COUNT, default=1, help="tracks an answer (default 1)")
     sub.add_argument("--strategy", default="sample", choices=("sample", "rank"))
     sub.add_argument("--constraint", default="catalog", choices=("catalog", "grammar", "none"))
-    sub.add_argument("--seed", type=int, default=None, help="makes the answers repeatable")
+    sub.add_argument("--seed", type=_SEED, default=None, help="makes the answers repeatable")
     json_flag(sub)
 
     sub = command(
@@ -463,8 +492,8 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("conversations", help="conversations folder")
     sub.add_argument("--catalog", required=True, help="catalog folder")
     sub.add_argument("--split", default="test", help="which conversations (default test)")
-    sub.add_argument("--limit", type=int, help="conversations at most")
-    sub.add_argument("--k", type=int, default=100, help="depth of the rankings (default 100)")
+    sub.add_argument("--limit", type=_COUNT, help="conversations at most")
+    sub.add_argument("--k", type=_COUNT, default=100, help="depth of the rankings (default 100)")
     sub.add_argument(
         "--matching",
         type=int,
@@ -498,7 +527,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     args.overrides = rest
     try:
-        args.run(args)
+        try:
+            args.run(args)
+        finally:
+            while _BARS:
+                _BARS.popitem()[1].close()
     except TalkPlayError as error:
         print(f"talkplay {args.command}: {error}", file=sys.stderr)
         return 2

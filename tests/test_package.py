@@ -56,7 +56,7 @@ def own_imports(tree: ast.AST) -> set[str]:
 
 
 def rooms_imported(tree: ast.AST) -> set[str]:
-    return {(name.split(".") + ["talkplay_hf"])[1 if "." in name else 0] for name in own_imports(tree)}
+    return {name.split(".")[1] if "." in name else name for name in own_imports(tree)}
 
 
 def test_every_room_is_in_the_table():

@@ -5,6 +5,7 @@ what it makes a user say, runtime rules filter by them, and request satisfaction
 them, so that the three always mean the same.
 """
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -42,22 +43,21 @@ class Constraint:
     def __post_init__(self) -> None:
         if self.op not in OPERATORS:
             raise InputError(f"constraint operator {self.op!r}: must be one of {OPERATORS}")
-        if self.op not in ("is", "not"):
-            try:
-                float(self.value)
-            except ValueError:
-                raise InputError(
-                    f"constraint {self.field} {self.op} {self.value!r}: the value must be a number"
-                ) from None
+        if self.op not in ("is", "not") and _number(self.value) is None:
+            raise InputError(
+                f"constraint {self.field} {self.op} {self.value!r}: the value must be a number"
+            )
 
     def satisfied_by(self, track: HasColumns) -> bool:
-        """Whether a track meets the constraint. A missing value meets only `"not"`."""
+        """Whether a track meets the constraint.
+
+        A missing value, or one that is no number where numbers are compared, meets only `"not"`.
+        """
         found = track.get(self.field)
         if self.op in ("is", "not"):
             return _matches(found, self.value) == (self.op == "is")
-        if found is None:
-            return False
-        return _COMPARE[self.op](float(found), float(self.value))
+        number, bound = _number(found), _number(self.value)
+        return number is not None and bound is not None and _COMPARE[self.op](number, bound)
 
 
 _COMPARE: dict[str, Callable[[float, float], bool]] = {
@@ -66,6 +66,14 @@ _COMPARE: dict[str, Callable[[float, float], bool]] = {
     "gt": lambda a, b: a > b,
     "ge": lambda a, b: a >= b,
 }
+
+
+def _number(value: Any) -> float | None:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return None if math.isnan(number) else number
 
 
 def _matches(found: Any, value: str) -> bool:

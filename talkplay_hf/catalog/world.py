@@ -164,11 +164,9 @@ def _artist_name(rng: np.random.Generator) -> str:
 
 
 def _title(rng: np.random.Generator) -> str:
-    return str(rng.choice(words.TITLE_JOINS)).format(
-        head=rng.choice(words.TITLE_HEADS),
-        tail=rng.choice(words.TITLE_TAILS),
-        other=rng.choice(words.TITLE_TAILS),
-    )
+    tail, other = rng.choice(words.TITLE_TAILS, size=2, replace=False)
+    pattern = str(rng.choice(words.TITLE_JOINS))
+    return pattern.format(head=rng.choice(words.TITLE_HEADS), tail=tail, other=other)
 
 
 def _noisy_tags(truth: list[str], wrong: list[str], rng: np.random.Generator) -> list[str]:

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from talkplay_hf.catalog.constraints import Constraint
 from talkplay_hf.catalog.schema import ROLES, Conversation, Message
-from talkplay_hf.errors import ArtifactError
+from talkplay_hf.errors import ArtifactError, InputError
 from talkplay_hf.hub import files
 
 _CONSTRAINT = pa.struct([("field", pa.string()), ("op", pa.string()), ("value", pa.string())])
@@ -79,7 +80,8 @@ def load_conversations(
         splits (`Sequence[str]`, *optional*): Only these splits.
 
     Raises:
-        ArtifactError: If the folder is of another kind, damaged, or holds an unknown role.
+        ArtifactError: If the folder is of another kind, damaged, or holds an unknown role or
+            constraint.
     """
     folder = Path(folder)
     files.read_manifest(folder, "conversations")
@@ -87,19 +89,26 @@ def load_conversations(
         table = pq.read_table(folder / files.CONVERSATIONS, schema=CONVERSATION_SCHEMA)
     except (pa.ArrowException, OSError) as error:
         raise ArtifactError(f"{folder / files.CONVERSATIONS}: cannot be read ({error})") from None
-    found = []
-    for row in table.to_pylist():
-        if splits is not None and row["split"] not in splits:
-            continue
-        messages = []
-        for message in row.pop("messages"):
-            if message["role"] not in ROLES:
-                raise ArtifactError(
-                    f"{folder / files.CONVERSATIONS}: {row['conversation_id']}: "
-                    f"unknown role {message['role']!r}"
-                )
+    return [
+        _read(row, folder / files.CONVERSATIONS)
+        for row in table.to_pylist()
+        if splits is None or row["split"] in splits
+    ]
+
+
+def _read(row: dict[str, Any], path: Path) -> Conversation:
+    where = f"{path}: {row['conversation_id']}"
+    rows = row.pop("messages")
+    if row["conversation_id"] is None or rows is None:
+        raise ArtifactError(f"{where}: has no conversation_id or no messages")
+    messages = []
+    for message in rows:
+        if message["role"] not in ROLES:
+            raise ArtifactError(f"{where}: unknown role {message['role']!r}")
+        try:
             message["constraints"] = tuple(Constraint(**c) for c in message["constraints"] or ())
-            message["content"] = message["content"] or ""
-            messages.append(Message(**message))
-        found.append(Conversation(messages=tuple(messages), **row))
-    return found
+        except InputError as error:
+            raise ArtifactError(f"{where}: {error}") from None
+        message["content"] = message["content"] or ""
+        messages.append(Message(**message))
+    return Conversation(messages=tuple(messages), **row)

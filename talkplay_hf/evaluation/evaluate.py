@@ -300,9 +300,9 @@ class EvaluationReport:
             baseline, then metric, `"fit"` being the request fit over all requests.
         fit (`dict[str, dict[str, Figure]]`): The share of requests whose every constraint the
             first track meets: by system, then `"all"`, `"macro"` (the mean over the kinds of
-            `MACRO_KINDS`), and each kind of request. Further systems are `"talkplay-chat"` (a sampled answer, as given),
-            `"chance"` (any candidate) and `"label"` (the track of the conversation). Empty where no
-            message carries constraints.
+            `MACRO_KINDS`), and each kind of request. Further systems are `"talkplay-chat"` (a
+            sampled answer, as given), `"chance"` (any candidate) and `"label"` (the track of the
+            conversation). Empty where no message carries constraints.
         mrr_by_turn (`dict[str, dict[int, Figure]]`): By system, then turn number (figure 3).
     """
 

@@ -153,7 +153,8 @@ def request_kind(request: Sequence[Constraint]) -> str:
     """The name under which a request is reported.
 
     Its field where it has one (a decade is `"era"`), `"not"` where it excludes something,
-    `"newer or older"` where it bounds the year on one side, `"several"` where it has several fields.
+    `"newer or older"` where it bounds the year on one side, `"several"` where it has several
+    fields.
     """
     names = {constraint.field for constraint in request}
     if any(constraint.op == "not" for constraint in request):

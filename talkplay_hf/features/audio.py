@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 from scipy.signal import stft
 
 from talkplay_hf.catalog.schema import Catalog
@@ -46,7 +47,9 @@ def audio_vectors(
     names = [
         name
         for name in DESCRIPTOR_COLUMNS
-        if name in catalog.tracks.column_names and catalog.tracks[name].null_count < len(catalog)
+        if name in catalog.tracks.column_names
+        and catalog.tracks[name].null_count < len(catalog)
+        and _is_number(catalog.tracks.schema.field(name).type)
     ]
     if names and names != ["tempo"]:
         columns = [np.array(catalog.column(name), dtype=np.float64) for name in names]
@@ -54,6 +57,10 @@ def audio_vectors(
         rows = [row if np.isfinite(row).all() else None for row in matrix]
         return _standardise(rows), "descriptors"
     return _standardise([None] * len(catalog)), "none"
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
 
 
 def clip_descriptors(path: Path) -> np.ndarray | None:
@@ -77,6 +84,7 @@ def clip_descriptors(path: Path) -> np.ndarray | None:
         return None
     if width != 2 or rate < 4000:
         return None
+    raw = raw[: len(raw) - len(raw) % (2 * channels)]  # a file that was cut short
     sound = np.frombuffer(raw, dtype="<i2").astype(np.float64).reshape(-1, channels).mean(axis=1)
     window, hop = 1024, 512
     if len(sound) < 16 * window:

@@ -90,5 +90,8 @@ def load_features(folder: str | Path) -> tuple[list[str], dict[str, ModalityVect
             raise ArtifactError(
                 f"{path}: has {len(vectors)} rows, {TRACK_ORDER} has {len(track_ids)}"
             )
-        modalities[name] = ModalityVectors(vectors, present)
+        try:
+            modalities[name] = ModalityVectors(vectors, present)
+        except InputError as error:
+            raise ArtifactError(f"{path}: {error}") from None
     return track_ids, modalities

@@ -87,9 +87,9 @@ def test_alive_are_the_prefixes_of_allowed_tracks(
 
 
 def test_codes_beyond_the_codebook_lead_nowhere() -> None:
-    index = CatalogIndex(np.array([[1, 0], [1, 1]]), [2, 2])
-    # (0, 2) and (2, -2) would be neighbours of real keys if they were not refused
-    assert nodes_of(index, [(0, 2), (2, -2), (1, -1), (-1, 3)]) == [-1, -1, -1, -1]
+    index = CatalogIndex(np.array([[0, 1], [1, 0]]), [2, 2])
+    # counted through, (0, 2) is where (1, 0) stands, and (1, -1) where (0, 1) does
+    assert nodes_of(index, [(0, 2), (1, -1), (2, 0), (-1, 3)]) == [-1, -1, -1, -1]
 
 
 def test_step_keeps_a_lost_node_lost() -> None:

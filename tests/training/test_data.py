@@ -1,8 +1,9 @@
 """Training rows: what is in them and what counts for the loss."""
 
 from collections.abc import Sequence
-from itertools import groupby
+from itertools import groupby, pairwise
 
+import pyarrow as pa
 import pytest
 
 from talkplay_hf.catalog.schema import Catalog, Conversation, Message
@@ -98,7 +99,7 @@ def test_long_conversations_lose_their_oldest_turns_and_never_part_of_a_block(
     lengths = [len(ids) for ids in full["input_ids"]]
     assert whole.shortened == whole.dropped == 0
     too_long = sum(length > limit for length in lengths)
-    assert 0 < too_long
+    assert too_long > 0
     assert report.shortened + report.dropped == too_long
     assert report.rows == len(rows["input_ids"]) == len(conversations) - report.dropped
     assert max(map(len, rows["input_ids"])) <= limit
@@ -165,7 +166,7 @@ def test_spelled_control_tokens_stay_text(tokenizer: TalkPlayTokenizer, codes: C
 
 def test_an_unknown_track_is_refused_by_name(tokenizer: TalkPlayTokenizer, codes: Codes):
     chat = dialogue(Message("user", "hi"), Message("music", track_id="nope"), name="talk-7")
-    with pytest.raises(InputError, match="'talk-7'.*'nope'"):
+    with pytest.raises(InputError, match=r"'talk-7'.*'nope'"):
         conversation_rows([chat], tokenizer, codes)
 
 
@@ -176,7 +177,7 @@ def test_a_conversation_with_nothing_to_learn_is_refused(
     messages = [Message("user", "hello")]
     if negative_only:
         messages.append(Message("music", track_id=next(iter(codes)), source="negative"))
-    with pytest.raises(InputError, match="'mute'.*nothing"):
+    with pytest.raises(InputError, match=r"'mute'.*nothing"):
         conversation_rows([dialogue(*messages, name="mute")], tokenizer, codes)
 
 
@@ -189,8 +190,6 @@ def split_catalog(world: Catalog) -> tuple[Catalog, set[str], set[str]]:
     train, held_out = ids[:30], ids[30:]
     lists = [(train[i : i + 12], "train") for i in range(0, 18, 3)]
     lists += [(held_out[i : i + 12], s) for i in range(0, 18, 3) for s in ("test", "validation")]
-    import pyarrow as pa
-
     table = pa.table(
         {
             "playlist_id": [f"p{i}" for i in range(len(lists))],
@@ -230,7 +229,7 @@ def test_continuation_continues_training_playlists_only(
         blocks = tokenizer.parse_blocks(ids)
         assert None not in blocks
         played = [back[block] for block in blocks if block is not None]
-        seen |= set(zip(played, played[1:], strict=False))
+        seen |= set(pairwise(played))
     assert seen
     assert seen <= allowed
 
