@@ -92,6 +92,12 @@ class Recommender:
                 f"the model was trained with the codebooks {trained_with[:12]}…, the tokenizer has "
                 f"{tokenizer.config.codebook_hash[:12]}…: they do not belong together"
             )
+        found = files.sha256_file(tokenizer.side_file("codebooks_file"))
+        if found != tokenizer.config.codebook_hash:
+            raise ArtifactError(
+                f"{files.CODEBOOKS} ({found[:12]}…) is not the file that {files.TALKPLAY_CONFIG} "
+                f"names ({tokenizer.config.codebook_hash[:12]}…)"
+            )
         self.model = model.eval()
         self.tokenizer = tokenizer
         self._vocabulary = MusicVocabulary.of(tokenizer)
@@ -299,7 +305,7 @@ class Recommender:
 
         Args:
             chat (`str` or `Sequence`): See `messages`.
-            tracks (`int`): Tracks in the answer.
+            tracks (`int`): Tracks in the answer; fewer come back where the model repeats itself.
             constraint (`str`): `"catalog"` allows only tokens that lead to a track, `"grammar"`
                 only well-formed blocks, `"none"` anything (as in the paper).
             strategy (`str`): `"sample"` as in the paper; `"rank"` plays the most probable track and

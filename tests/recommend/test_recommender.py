@@ -374,6 +374,8 @@ def truncate(path: Path) -> None:
     [
         (files.TALKPLAY_CONFIG, Path.unlink),
         (files.TALKPLAY_CONFIG, truncate),
+        (files.CODEBOOKS, Path.unlink),
+        (files.CODEBOOKS, truncate),
         (files.TOKEN_CATALOG, Path.unlink),
         (files.TOKEN_CATALOG, truncate),
         ("config.json", Path.unlink),
