@@ -11,10 +11,12 @@ from talkplay_hf.conversations.dataset import load_conversations, save_conversat
 from talkplay_hf.conversations.simulator import simulate, suggest_openers
 from talkplay_hf.errors import ArtifactError, InputError
 from talkplay_hf.hub import files
+from talkplay_hf.tokens.config import SCRATCH, TalkPlayConfig
 
 Progress = Callable[[str, int, int], None]
 Say = Callable[[str], None]
-SCRATCH = "scratch"
+BUILD = "build.json"
+DIM = 128
 BPE_VOCABULARY = 1200
 SECONDS_PER_STEP = 0.09
 
@@ -94,17 +96,28 @@ def build(
         TalkPlayError: If the input cannot be used.
     """
     paths = BuildPaths(Path(out))
+    recipe = Path(recipe) if recipe is not None else quickstart_recipe()
+    if not recipe.is_file():
+        raise InputError(f"{recipe}: no such recipe")
+    if codes < 2 or codes & (codes - 1):
+        raise InputError(f"codes {codes}: must be a power of two, at least 2")
+    files.check_target(paths.model, "model")
+    plan = files.sha256_json([files.sha256_file(recipe), base, seed, list(overrides)])
+    if not _is_trained(paths, plan):
+        # a mistake in the recipe should show before the other stages have run
+        _arguments(recipe, paths, Path(source), base, seed, overrides)
     catalog = _catalog_stage(source, paths, columns, playlists, encoding, say)
     if len(catalog) < 2:
         raise InputError(f"{source}: {len(catalog)} track is not enough to recommend from")
     made_from = {"catalog": catalog.fingerprint}
-    if _is_made_from(paths.features, "features", made_from):
+    embedding = {"dim": DIM, "seed": seed}
+    if _is_made_from(paths.features, "features", made_from, options=embedding):
         say("2/5 features: up to date")
     else:
         from talkplay_hf.features.embed import embed
 
         say("2/5 features: five vectors a track")
-        embed(catalog, paths.features, seed=seed, progress=progress)
+        embed(catalog, paths.features, **embedding, progress=progress)
     # a model from scratch is too small to learn titles by heart, and would name wrong ones
     title_share = 0.0 if base == SCRATCH else 1.0
     wanted: dict[str, Any] = {"count": conversations, "seed": seed, "title_share": title_share}
@@ -116,14 +129,51 @@ def build(
             catalog, count=conversations, title_share=title_share, seed=seed, progress=progress
         )
         save_conversations(paths.conversations, made, made_from, simulator=wanted)
-    if (
-        _tokenize_stage(catalog, paths, base, codes, seed, say, progress)
-        or not (paths.model / files.TALKPLAY_CONFIG).exists()
-    ):
-        train_stage(paths, recipe or quickstart_recipe(), base, overrides, seed, say)
-    else:
+    _tokenize_stage(catalog, paths, base, codes, seed, say, progress)
+    if _is_trained(paths, plan):
         say("5/5 model: up to date")
+        return paths
+    from talkplay_hf.training.sft import train
+
+    where = catalog.root or paths.catalog
+    arguments, config, model_config = _arguments(recipe, paths, where, base, seed, overrides)
+    steps = config.max_steps
+    quick = base == SCRATCH and recipe == quickstart_recipe() and not overrides
+    about = f", about {round(steps * SECONDS_PER_STEP / 60)} minutes" if quick else ""
+    say(f"5/5 model: training {steps:,} steps{about}")
+    train(arguments, config, model_config, progress=progress)
+    files.write_json(paths.model / BUILD, {"plan": plan})
     return paths
+
+
+def _is_trained(paths: BuildPaths, plan: str) -> bool:
+    """Whether the model was trained by this plan with the tokenizer that is there now."""
+    made, tokenizer = paths.model / BUILD, paths.tokenizer / files.TALKPLAY_CONFIG
+    if not (made.exists() and tokenizer.exists()):
+        return False
+    return files.read_json(made) == {"plan": plan} and files.sha256_file(
+        tokenizer
+    ) == files.sha256_file(paths.model / files.TALKPLAY_CONFIG)
+
+
+def _arguments(
+    recipe: Path, paths: BuildPaths, catalog: Path, base: str, seed: int, overrides: Sequence[str]
+) -> Any:
+    """The parsed recipe with the folders of a build filled in."""
+    from talkplay_hf.training.sft import parse_recipe
+
+    return parse_recipe(
+        [
+            *("--config", str(recipe)),
+            *("--model_name_or_path", base),
+            *("--tokenizer", str(paths.tokenizer)),
+            *("--conversations", str(paths.conversations)),
+            *("--catalog", str(catalog)),
+            *("--output_dir", str(paths.model)),
+            *("--seed", str(seed)),
+            *overrides,
+        ]
+    )
 
 
 def _catalog_stage(
@@ -139,10 +189,13 @@ def _catalog_stage(
         return Catalog.load(source)
     if not Path(source).exists():
         raise InputError(f"{source}: no such file")
+    if playlists is not None and not Path(playlists).exists():
+        raise InputError(f"{playlists}: no such file")
     made_from = {"source": files.sha256_file(source)}
-    if playlists is not None and Path(playlists).is_file():
+    if playlists is not None:
         made_from["playlists"] = files.sha256_file(playlists)
-    if not columns and _is_made_from(paths.catalog, "catalog", made_from):
+    options = {"columns": dict(columns or {}), "encoding": encoding}
+    if _is_made_from(paths.catalog, "catalog", made_from, options=options):
         say("1/5 catalog: up to date")
     else:
         say(f"1/5 catalog: importing {source}")
@@ -161,10 +214,8 @@ def _tokenize_stage(
     seed: int,
     say: Say,
     progress: Progress | None,
-) -> bool:
-    """Make the tokenizer folder if needed; whether it was made."""
-    from talkplay_hf.tokens.config import TalkPlayConfig
-
+) -> None:
+    """Make the tokenizer folder if it is not up to date."""
     made_from = {
         "catalog": catalog.fingerprint,
         "features": files.sha256_file(paths.features / files.MANIFEST),
@@ -174,7 +225,7 @@ def _tokenize_stage(
     config = paths.tokenizer / files.TALKPLAY_CONFIG
     if config.exists() and TalkPlayConfig.load(config).made_from == made_from:
         say("4/5 tokens: up to date")
-        return False
+        return
     say("4/5 tokens: codebooks and tokenizer")
     report = make_tokenizer(
         catalog,
@@ -188,7 +239,6 @@ def _tokenize_stage(
         progress=progress,
     )
     say(health_line(report))
-    return True
 
 
 def make_tokenizer(
@@ -241,7 +291,7 @@ def make_tokenizer(
         tokenizer = train_bpe(texts, vocab_size=BPE_VOCABULARY)
     else:
         tokenizer = load_base_tokenizer(base)
-    report = tokenize(
+    return tokenize(
         catalog,
         {name: (m.vectors, m.present) for name, m in modalities.items()},
         out,
@@ -249,12 +299,11 @@ def make_tokenizer(
         base_name=base,
         codes=codes,
         missing=missing,
+        examples=suggest_openers(catalog, seed=seed),
         seed=seed,
         made_from=made_from,
         progress=progress,
     )
-    files.write_json(Path(out) / files.EXAMPLES, suggest_openers(catalog, seed=seed))
-    return report
 
 
 def health_line(report: Mapping[str, Any]) -> str:
@@ -274,39 +323,6 @@ def quickstart_recipe() -> Path:
     inside = Path(__file__).parent / "_recipes" / "quickstart" / "sft.yaml"
     beside = Path(__file__).parent.parent / "recipes" / "quickstart" / "sft.yaml"
     return inside if inside.exists() else beside
-
-
-def train_stage(
-    paths: BuildPaths,
-    recipe: str | Path,
-    base: str,
-    overrides: Sequence[str],
-    seed: int,
-    say: Say,
-) -> None:
-    """Train from a recipe with the folders of a build filled in."""
-    from talkplay_hf.training.sft import parse_recipe, train
-
-    arguments = [
-        *("--config", str(recipe)),
-        *("--model_name_or_path", base),
-        *("--tokenizer", str(paths.tokenizer)),
-        *("--conversations", str(paths.conversations)),
-        *("--catalog", str(paths.catalog)),
-        *("--output_dir", str(paths.model)),
-        *("--seed", str(seed)),
-        *overrides,
-    ]
-    parsed = parse_recipe(arguments)
-    steps = parsed[1].max_steps
-    say(f"5/5 model: training {steps:,} steps" + _about(base, steps))
-    train(*parsed)
-
-
-def _about(base: str, steps: int) -> str:
-    if base != SCRATCH or steps <= 0:
-        return ""
-    return f", about {max(1, round(steps * SECONDS_PER_STEP / 60))} minutes on one CPU core"
 
 
 def _is_made_from(folder: Path, kind: str, made_from: Mapping[str, str], **facts: Any) -> bool:

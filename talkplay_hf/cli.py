@@ -161,9 +161,10 @@ def _synthesize(args: argparse.Namespace) -> None:
 
 
 def _train(args: argparse.Namespace) -> None:
-    from talkplay_hf.training.sft import main as train
+    from talkplay_hf.training.sft import parse_recipe, train
 
-    out = train(["--config", args.config, *args.overrides])
+    recipe = parse_recipe(["--config", args.config, *args.overrides])
+    out = train(*recipe, progress=_progress())
     print(f"{out}: trained. Chat with it: talkplay chat {out}")
 
 

@@ -163,7 +163,6 @@ def test_an_unknown_recipe_key(talkplay: Run, tmp_path: Path):
     )  # fmt: skip
 
 
-@pytest.mark.xfail(strict=True, reason="the recipe is parsed after the other stages ran")
 def test_build_refuses_a_recipe_before_it_does_anything(talkplay: Run, tmp_path: Path):
     table = write_csv(tmp_path / "songs.csv", songs())
     out = tmp_path / "out"
@@ -178,7 +177,6 @@ def test_a_missing_recipe(talkplay: Run, tmp_path: Path):
     refused(talkplay, tmp_path, "train", "--config", gone, names="gone.yaml")
 
 
-@pytest.mark.xfail(strict=True, reason="the parser of the recipe prints its whole usage")
 def test_a_recipe_value_of_the_wrong_type(talkplay: Run, tmp_path: Path):
     refused(
         talkplay, tmp_path, "train", "--config", RECIPE, "--output_dir", tmp_path / "m",

@@ -8,29 +8,39 @@ without line breaks inside cells row 1 stands on line 2), the reason and what th
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from talkplay_hf.catalog.columns import (
+from talkplay_hf.catalog.cells import (
     LYRICS_LENGTH,
     MISSING,
+    Cells,
+    extra_columns,
+    parse_columns,
+)
+from talkplay_hf.catalog.columns import (
     PLAYLIST_ALIASES,
     TRACK_ALIASES,
-    Cells,
     Source,
+    left_over,
     match_columns,
     normal,
     read_source,
+    varies,
 )
+from talkplay_hf.catalog.import_audio import copy_clips, place_clip
+from talkplay_hf.catalog.import_report import ImportReport
 from talkplay_hf.catalog.schema import PLAYLIST_SCHEMA, TRACK_SCHEMA, Catalog
-from talkplay_hf.catalog.splits import with_splits
+from talkplay_hf.catalog.splits import playlist_splits, with_splits
 from talkplay_hf.errors import InputError
 from talkplay_hf.hub import files
+
+__all__ = ["ImportReport", "import_table"]
 
 TEXT_LENGTH = 1_000
 _LENGTHS = {"title": TEXT_LENGTH, "artist": TEXT_LENGTH, "album": TEXT_LENGTH}
@@ -49,92 +59,10 @@ _COUNTED = (
     "cut",
     "unknown_playlist_tracks",
     "dropped_playlists",
+    "missing_audio",
 )
 # Positions in another table: they mean nothing here and would leak held-out playlists.
 _MEMBERSHIP = frozenset({"playlists", "playlistids"})
-
-
-@dataclass(frozen=True)
-class ImportReport:
-    """What an import found and did.
-
-    Args:
-        sources (`list[str]`): Names of the files read.
-        tracks (`int`): Tracks in the catalog.
-        playlists (`int`): Playlists in the catalog.
-        rows (`int`): Rows of the tracks table: `tracks + merged` + its rejected rows.
-        rejects (`int`): Rows of either table that were not taken.
-        merged (`int`): Rows that repeat a track of an earlier row and were joined to it.
-        conflicts (`int`): Those of them with another title or artist; the first row's were kept.
-        duplicate_pairs (`int`): Times that a track stood in a playlist again; it was kept once.
-        generated_ids (`int`): Tracks without an id, named after a hash of title and artist.
-        cut (`int`): Texts that were cut to the longest allowed.
-        control_like (`int`): Tracks with text that looks like a control token; it was kept.
-        control_characters (`int`): Control characters removed from cells.
-        unreadable (`int`): Cells without the number or date that was needed; they became null.
-        unknown_playlist_tracks (`int`): Entries of playlists that are no track here; left out.
-        dropped_playlists (`int`): Playlists that had no track here.
-        columns (`dict[str, list[str]]`): Standard column -> the columns of the table it came from.
-        playlist_columns (`dict[str, list[str]]`): The same for the playlists table.
-        extra (`list[str]`): Further columns of the tracks, kept as they are.
-        playlist_extra (`list[str]`): Further columns of the playlists, kept as they are.
-        dropped_columns (`list[str]`): Columns that were left out.
-    """
-
-    sources: list[str]
-    tracks: int = 0
-    playlists: int = 0
-    rows: int = 0
-    rejects: int = 0
-    merged: int = 0
-    conflicts: int = 0
-    duplicate_pairs: int = 0
-    generated_ids: int = 0
-    cut: int = 0
-    control_like: int = 0
-    control_characters: int = 0
-    unreadable: int = 0
-    unknown_playlist_tracks: int = 0
-    dropped_playlists: int = 0
-    columns: dict[str, list[str]] = field(default_factory=dict)
-    playlist_columns: dict[str, list[str]] = field(default_factory=dict)
-    extra: list[str] = field(default_factory=list)
-    playlist_extra: list[str] = field(default_factory=list)
-    dropped_columns: list[str] = field(default_factory=list)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The report as JSON values."""
-        return asdict(self)
-
-    def summary(self) -> str:
-        """The report in a few lines for a person."""
-        lines = [
-            f"{self.tracks:,} tracks and {self.playlists:,} playlists from {self.rows:,} rows of "
-            f"{' and '.join(self.sources)}"
-        ]
-        for title, mapping in (("columns", self.columns), ("playlists", self.playlist_columns)):
-            if mapping:
-                pairs = (f"{name} <- {' + '.join(found)}" for name, found in mapping.items())
-                lines.append(f"{title}: {', '.join(pairs)}")
-        for title, names in (
-            ("also kept", self.extra),
-            ("also kept of playlists", self.playlist_extra),
-            ("left out", self.dropped_columns),
-        ):
-            if names:
-                lines.append(f"{title}: {', '.join(names)}")
-        counts = [
-            f"{entry.name.replace('_', ' ')} {getattr(self, entry.name):,}"
-            for entry in fields(self)
-            if entry.type is int
-            and entry.name not in ("tracks", "playlists", "rows", "rejects")
-            and getattr(self, entry.name)
-        ]
-        if counts:
-            lines.append(f"counted: {', '.join(counts)}")
-        if self.rejects:
-            lines.append(f"rejected: {self.rejects:,} rows (see {files.REJECTS})")
-        return "\n".join(lines)
 
 
 @dataclass
@@ -190,7 +118,10 @@ def import_table(
     is one of the catalog's, `source_` goes before it. A column of lyrics named `lyrics_bow` is read
     as a bag of words: `love:2 you:1` becomes `love love you`; where the bag counts word numbers,
     `25:2,3:1`, the numbers stand for the words (`25 25 3`), enough for tf-idf but no text to show.
-    A tenth of the playlists is held out for tests and a twentieth for validation (column `split`).
+    A tenth of the playlists is held out for tests and a twentieth for validation, unless the table
+    of playlists has a column `split` that says which, see `with_splits`. Audio files that the table
+    names by a path, relative to its folder or absolute, are copied into the catalog folder; a path
+    without a file becomes null and is counted, URLs stay.
 
     Args:
         source (`str` or `Path`): The table of tracks: `.csv`, `.tsv` (either with `.gz`) or
@@ -218,7 +149,9 @@ def import_table(
     first = read_source(source, encoding)
     second = None if playlists is None else read_source(playlists, encoding)
     return _Import(first, second, columns or {}).write(
-        out, {name: files.sha256_file(path) for name, path in given.items()}
+        out,
+        {name: files.sha256_file(path) for name, path in given.items()},
+        {"columns": dict(columns or {}), "encoding": encoding},
     )
 
 
@@ -232,6 +165,7 @@ class _Import:
         self.tracks: dict[str, _TrackEntry] = {}
         self.playlists: dict[str, _PlaylistEntry] = {}
         self.counts = dict.fromkeys(_COUNTED, 0)
+        self.clips: dict[str, Path] = {}
         self.playlist_columns: dict[str, list[str]] = {}
         # What becomes of the columns that no standard column takes.
         self.of_tracks: list[str] = []
@@ -256,7 +190,7 @@ class _Import:
                     f"{name}=COLUMN); it has {', '.join(self.first.names)[:1000]}"
                 )
         self.per_pair = "playlist_id" in self.columns or "playlist_name" in self.columns
-        for name in _left(self.first, self.columns):
+        for name in left_over(self.first, self.columns):
             if normal(name) in _MEMBERSHIP:
                 self.dropped.append(name)
             elif self.per_pair and normal(name).startswith("playlist"):
@@ -276,7 +210,7 @@ class _Import:
 
     def _read_tracks(self) -> None:
         source = self.first
-        parsed = dict(_parse(source, self.columns, self.cells))
+        parsed = dict(parse_columns(source, self.columns, self.cells))
         tags = [
             [item for cell in row for item in self.cells.items(cell)]
             for row in zip(*map(source.values, self.columns.get("tags", [])), strict=True)
@@ -354,7 +288,7 @@ class _Import:
 
     def _read_playlists(self, source: Source) -> None:
         self.rejects += source.rejects
-        parsed = dict(_parse(source, self.playlist_columns, self.cells))
+        parsed = dict(parse_columns(source, self.playlist_columns, self.cells))
         members = self.playlist_columns.get("track_ids")
         lists = source.values(members[0]) if members else None
         for index in range(len(source.rows)):
@@ -379,6 +313,18 @@ class _Import:
         by_space = isinstance(cell, str) and not re.search(r"[\[;|,]", text)
         return text.split() if by_space else self.cells.items(cell)
 
+    def _find_clips(self) -> None:
+        for track_id, entry in self.tracks.items():
+            cell = entry.values.get("audio")
+            if cell is None or "://" in cell:
+                continue
+            placed = place_clip(cell, track_id, self.first.path.parent)
+            entry.values["audio"] = None if placed is None else placed[0]
+            if placed is None:
+                self.counts["missing_audio"] += 1
+            else:
+                self.clips[placed[0]] = placed[1]
+
     def _track_table(self) -> pa.Table:
         entries = [entry.values for entry in self.tracks.values()]
         for values in entries:
@@ -391,7 +337,7 @@ class _Import:
         table = pa.Table.from_pylist(entries, schema=TRACK_SCHEMA)
         rows = [entry.rows for entry in self.tracks.values()]
         taken = {*TRACK_SCHEMA.names, "year"}
-        for name, column in _extras(self.first, self.of_tracks, rows, taken, self.cells):
+        for name, column in extra_columns(self.first, self.of_tracks, rows, taken, self.cells):
             table = table.append_column(name, column)
         return table
 
@@ -405,26 +351,31 @@ class _Import:
         table = pa.Table.from_pylist(rows, schema=PLAYLIST_SCHEMA)
         taken = set(PLAYLIST_SCHEMA.names)
         groups = [entry.rows for entry in kept.values()]
-        extras = [*_extras(self.first, self.of_playlists, groups, taken, self.cells)]
+        extras = [*extra_columns(self.first, self.of_playlists, groups, taken, self.cells)]
         if self.second is not None:
             groups = [entry.second_rows for entry in kept.values()]
-            left = _left(self.second, self.playlist_columns)
+            left = left_over(self.second, self.playlist_columns)
             # In a table of (playlist, track) rows, what varies is said about the tracks.
-            varying = [name for name in left if _varies(self.second, name, groups)]
+            varying = [name for name in left if varies(self.second, name, groups)]
             self.dropped += varying
             names = [name for name in left if name not in varying]
-            extras += _extras(self.second, names, groups, taken, self.cells)
+            extras += extra_columns(self.second, names, groups, taken, self.cells)
         for name, column in extras:
+            if normal(name) == "split" and "split" not in table.column_names:
+                name = "split"
             table = table.append_column(name, column)
         return table
 
-    def write(self, out: str | Path, made_from: Mapping[str, str]) -> ImportReport:
+    def write(
+        self, out: str | Path, made_from: Mapping[str, str], options: Mapping[str, Any]
+    ) -> ImportReport:
         """Do the import and write the folder."""
         self._read_tracks()
         if self.second is not None:
             self._read_playlists(self.second)
+        self._find_clips()
         catalog = Catalog(self._track_table(), self._playlist_table())
-        playlist_extra = catalog.playlists.column_names[len(PLAYLIST_SCHEMA) :]
+        width = catalog.playlists.num_columns  # a split that is drawn stands behind all of theirs
         catalog = with_splits(catalog)
         sources = [self.first] if self.second is None else [self.first, self.second]
         report = ImportReport(
@@ -432,6 +383,7 @@ class _Import:
             tracks=len(catalog),
             playlists=catalog.playlists.num_rows,
             rows=len(self.first.rows) + len(self.first.rejects),
+            held_out=sum(split != "train" for split in playlist_splits(catalog).values()),
             rejects=len(self.rejects),
             control_like=sum(_is_control_like(entry.values) for entry in self.tracks.values()),
             control_characters=self.cells.control_characters,
@@ -439,47 +391,20 @@ class _Import:
             columns=self.columns,
             playlist_columns=self.playlist_columns,
             extra=catalog.extra_columns,
-            playlist_extra=playlist_extra,
+            playlist_extra=catalog.playlists.column_names[len(PLAYLIST_SCHEMA) : width],
             dropped_columns=self.dropped,
             **self.counts,
         )
-        with files.staged_folder(out) as aside:
+        with files.staged_folder(out, "catalog") as aside:
             catalog.write(aside)
+            copy_clips(self.clips, aside)
             if self.rejects:
                 rejects = sorted(self.rejects, key=lambda one: (one.source, one.row))
                 table = pa.Table.from_pylist([asdict(one) for one in rejects])
                 pq.write_table(table, aside / files.REJECTS, compression="zstd")
-            catalog.write_manifest(aside, made_from, **{"import": report.to_dict()})
+            facts = {"import": report.to_dict(), "options": dict(options)}
+            catalog.write_manifest(aside, made_from, **facts)
         return report
-
-
-def _parse(
-    source: Source, columns: Mapping[str, list[str]], cells: Cells
-) -> Iterator[tuple[str, list[Any]]]:
-    """Read the mapped columns other than lists."""
-    for standard, (name, *_) in columns.items():
-        if standard in ("tags", "track_ids"):
-            continue
-        values = source.values(name)
-        if standard == "title":
-            yield standard, [cells.text(value, literal=True) for value in values]
-        elif standard == "artist":
-            yield standard, [cells.artist(value) for value in values]
-        elif standard == "lyrics":
-            bag = normal(name).endswith("bow")
-            yield standard, [cells.lyrics(value, bag=bag) for value in values]
-        elif standard in ("popularity", "tempo", "position"):
-            yield standard, [cells.number(value) for value in values]
-        elif standard == "release_date":
-            yield standard, [cells.date(value) for value in values]
-        elif standard == "playlist_created_at":
-            yield standard, [cells.date(value, time=True) for value in values]
-        elif standard == "key":
-            modes = [one for one in source.names if normal(one) == "mode"][:1]
-            column = source.values(modes[0]) if modes else [None] * len(values)
-            yield standard, [cells.key(*pair) for pair in zip(values, column, strict=True)]
-        else:
-            yield standard, [cells.text(value) for value in values]
 
 
 def _make_id(title: str, artist: str) -> str:
@@ -495,37 +420,6 @@ def _union(first: Sequence[str], more: Sequence[str]) -> list[str]:
     return list(union.values())
 
 
-def _left(source: Source, columns: Mapping[str, list[str]]) -> list[str]:
-    used = {name for names in columns.values() for name in names}
-    return [name for name in source.names if name not in used]
-
-
 def _is_control_like(values: Mapping[str, Any]) -> bool:
     texts = [values.get(name) or "" for name in _LENGTHS] + list(values["tags"] or ())
     return any(_CONTROL_LIKE.search(text) for text in texts)
-
-
-def _varies(source: Source, name: str, groups: Sequence[Sequence[int]]) -> bool:
-    values = source.values(name)
-    return any(len({repr(values[row]) for row in rows} - {"None"}) > 1 for rows in groups)
-
-
-def _extras(
-    source: Source,
-    names: Sequence[str],
-    groups: Sequence[Sequence[int]],
-    taken: set[str],
-    cells: Cells,
-) -> Iterator[tuple[str, pa.Array]]:
-    """For each column that holds anything, the first value of each group of rows."""
-    for name in names:
-        column = cells.column(source, name)
-        valid = column.is_valid().to_pylist()
-        picks = [next((row for row in rows if valid[row]), None) for rows in groups]
-        if all(pick is None for pick in picks):
-            continue
-        free = name
-        while free in taken:
-            free = f"source_{free}"
-        taken.add(free)
-        yield free, column.take(pa.array(picks, pa.int64()))

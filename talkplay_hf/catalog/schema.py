@@ -45,6 +45,8 @@ PLAYLIST_SCHEMA = pa.schema(
         pa.field("track_ids", pa.list_(pa.string()), nullable=False),
     ]
 )
+# the order of the paper (4.1)
+MODALITIES = ("playlist", "semantic", "metadata", "lyrics", "audio")
 ROLES = ("system", "user", "music", "assistant")
 
 
@@ -222,7 +224,7 @@ class Catalog:
 
     def save(self, folder: str | Path, made_from: Mapping[str, str] | None = None) -> None:
         """Write a catalog folder atomically."""
-        with files.staged_folder(folder) as aside:
+        with files.staged_folder(folder, "catalog") as aside:
             self.write(aside)
             self.write_manifest(aside, made_from or {})
 

@@ -57,7 +57,7 @@ def make_world(
     table, popularity = _make_tracks(tracks, rng, audio)
     lists = _make_playlists(table, popularity, tracks if playlists is None else playlists, rng)
     catalog = with_splits(Catalog(table, lists), seed=seed)
-    with files.staged_folder(out) as aside:
+    with files.staged_folder(out, "catalog") as aside:
         catalog.write(aside)
         if audio:
             (aside / "audio").mkdir()

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from talkplay_hf.catalog.constraints import Constraint
 from talkplay_hf.catalog.schema import Catalog, Track
 
-KINDS = ("artist", "genre", "mood", "era", "tempo", "theme", "sound")
 SLOW, FAST = 95.0, 125.0
 _WORD = re.compile(r"[a-zäöüßàâçéèêëîïôûñ']{4,}")
 
@@ -17,7 +16,7 @@ class Attribute:
     """One thing a listener can ask for.
 
     Args:
-        kind (`str`): One of `KINDS`.
+        kind (`str`): `"artist"`, `"genre"`, `"mood"`, `"era"`, `"tempo"`, `"theme"` or `"sound"`.
         value (`str`): The value, as a key into the phrase book or as it is said.
         constraints (`tuple[Constraint, ...]`): What it demands of a track.
     """

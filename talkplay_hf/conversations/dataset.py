@@ -64,7 +64,7 @@ def save_conversations(
         }
         for conversation in conversations
     ]
-    with files.staged_folder(folder) as aside:
+    with files.staged_folder(folder, "conversations") as aside:
         table = pa.Table.from_pylist(rows, schema=CONVERSATION_SCHEMA)
         pq.write_table(table, aside / files.CONVERSATIONS, compression="zstd")
         files.write_manifest(aside, "conversations", made_from, conversations=len(rows), **facts)

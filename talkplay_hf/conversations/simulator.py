@@ -3,8 +3,8 @@
 Each turn asks for the next track of a piece of a playlist, by what is true of that track: by
 artist, genre, mood, era, tempo, lyrics theme, sound, in relation to the last track (more like this,
 faster, older, not this artist), or after rejecting a track from outside the playlist (the negative
-set of paper A.1). Every request carries its constraints in machine-readable form, and the next
-track meets them.
+set of paper A.1). A request carries its constraints in machine-readable form, and the next track
+meets them; a lyrics theme taken from words carries none.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Playlist co-occurrence vectors: truncated SVD of shifted positive PMI."""
+"""Playlist co-occurrence vectors: truncated SVD of positive PMI."""
 
 from collections.abc import Sequence
 

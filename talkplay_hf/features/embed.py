@@ -56,6 +56,13 @@ def embed(
         "playlist": f"ppmi-svd-{dim}",
         "audio": source,
     }
-    save_features(out, catalog.track_ids, modalities, {"catalog": catalog.fingerprint}, encoders)
+    save_features(
+        out,
+        catalog.track_ids,
+        modalities,
+        {"catalog": catalog.fingerprint},
+        encoders=encoders,
+        options={"dim": dim, "seed": seed},
+    )
     step(5)
     return modalities

@@ -4,15 +4,16 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from talkplay_hf.catalog.schema import MODALITIES
 from talkplay_hf.errors import ArtifactError, InputError
 from talkplay_hf.hub import files
 
-MODALITIES = ("playlist", "semantic", "metadata", "lyrics", "audio")
 TRACK_ORDER = "track_ids.json"
 
 
@@ -49,10 +50,10 @@ def save_features(
     track_ids: Sequence[str],
     modalities: Mapping[str, ModalityVectors],
     made_from: Mapping[str, str],
-    encoders: Mapping[str, str],
+    **facts: Any,
 ) -> None:
-    """Write a features folder atomically."""
-    with files.staged_folder(folder) as aside:
+    """Write a features folder atomically; `facts` go into its manifest."""
+    with files.staged_folder(folder, "features") as aside:
         for name, modality in modalities.items():
             save_file(
                 {
@@ -62,7 +63,7 @@ def save_features(
                 aside / f"{name}.safetensors",
             )
         (aside / TRACK_ORDER).write_text(json.dumps(list(track_ids)), encoding="utf-8")
-        files.write_manifest(aside, "features", made_from, encoders=dict(encoders))
+        files.write_manifest(aside, "features", made_from, **facts)
 
 
 def load_features(folder: str | Path) -> tuple[list[str], dict[str, ModalityVectors]]:

@@ -12,7 +12,7 @@ from talkplay_hf.features.store import ModalityVectors
 
 
 def semantic_texts(catalog: Catalog) -> list[str]:
-    """One document a track: its tags, each kept whole as one term."""
+    """One document a track: its tags, the words of each joined by underscores."""
     return [
         " ".join("_".join(tag.casefold().split()) for tag in tags or ())
         for tags in catalog.column("tags")

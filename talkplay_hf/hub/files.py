@@ -91,24 +91,19 @@ def write_json(path: str | Path, value: Any) -> None:
 
 
 @contextlib.contextmanager
-def staged_folder(out: str | Path, *, replaceable: str = MANIFEST) -> Iterator[Path]:
+def staged_folder(out: str | Path, kind: str) -> Iterator[Path]:
     """Yield a folder to write into that becomes `out` only when the block ends without an error.
 
     Args:
         out (`str` or `Path`): The folder to make. If it exists and is not empty, it is replaced
-            only when it holds a file named `replaceable`, that is, when it is an artefact of ours.
-        replaceable (`str`): The file that marks such a folder as ours.
+            only when it is an artefact of the same kind.
+        kind (`str`): The kind of artefact: a manifest's, `"tokenizer"` or `"model"`.
 
     Raises:
         ArtifactError: If `out` is a file, or a folder with something else in it.
     """
     out = Path(out)
-    if out.is_file():
-        raise ArtifactError(f"{out}: is a file; name a folder to write to")
-    if out.is_dir() and any(out.iterdir()) and not (out / replaceable).exists():
-        raise ArtifactError(
-            f"{out}: is not empty and holds no {replaceable}; name a new folder to write to"
-        )
+    check_target(out, kind)
     out.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     aside.chmod(0o755)
@@ -133,6 +128,33 @@ def staged_folder(out: str | Path, *, replaceable: str = MANIFEST) -> Iterator[P
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
         raise
+
+
+def check_target(out: str | Path, kind: str) -> None:
+    """Refuse to write an artefact over anything but an artefact of the same kind.
+
+    Raises:
+        ArtifactError: If `out` is a file, or a folder with something else in it.
+    """
+    out = Path(out)
+    if out.is_file():
+        raise ArtifactError(f"{out}: is a file; name a folder to write to")
+    if not out.is_dir() or not any(out.iterdir()):
+        return
+    found = folder_kind(out)
+    if found != kind:
+        what = f"is a {found} folder" if found else "is not empty and not one of ours"
+        raise ArtifactError(f"{out}: {what}; name a new folder to write the {kind} to")
+
+
+def folder_kind(folder: Path) -> str | None:
+    """Which kind of artefact a folder is, or `None` where it is none of ours."""
+    if (folder / TALKPLAY_CONFIG).exists():
+        return "model" if (folder / "config.json").exists() else "tokenizer"
+    if (folder / MANIFEST).exists():
+        manifest = read_json(folder / MANIFEST)
+        return manifest.get("kind") if isinstance(manifest, dict) else None
+    return None
 
 
 def write_manifest(

@@ -24,14 +24,13 @@ from talkplay_hf.recommend.grammar import MusicGrammarLogitsProcessor, MusicVoca
 from talkplay_hf.recommend.lookup import WeightedLookup
 from talkplay_hf.recommend.ranking import rank_leaves
 from talkplay_hf.tokens.build import read_token_catalog
+from talkplay_hf.tokens.config import TEMPERATURE, TOP_P
 from talkplay_hf.tokens.index import CatalogIndex
 from talkplay_hf.tokens.tokenizer import TalkPlayTokenizer
 
 CONSTRAINTS = ("catalog", "grammar", "none")
 STRATEGIES = ("sample", "rank")
 BEAM_WIDTH = 256
-# paper 4.4
-TEMPERATURE, TOP_P = 1.0, 0.9
 REPLY_TOKENS = 96
 
 Chat = str | Sequence[Message | Mapping[str, Any]]
@@ -58,6 +57,7 @@ class Recommendation:
             over the full vocabulary, per track.
         matched (`tuple[tuple[str, ...], ...]`): Which modalities led to the track, per track; all
             five in an exact match.
+        blocks (`int`): Well-formed music blocks that were generated, matched or not.
         malformed (`int`): Music blocks that were not well-formed; 0 unless `constraint="none"`.
     """
 
@@ -66,6 +66,7 @@ class Recommendation:
     codes: tuple[tuple[int, ...], ...]
     scores: tuple[float, ...]
     matched: tuple[tuple[str, ...], ...]
+    blocks: int = 0
     malformed: int = 0
 
 
@@ -350,8 +351,12 @@ class Recommender:
                     allowed=allowed if inside else None,
                 )
             )
+        rng = np.random.default_rng(seed) if strategy == "sample" else None
+        left = max_new_tokens + blocks - len(opening)
+        if not left:
+            return self._read(prompt, opening, allowed, rng)
         config = GenerationConfig(
-            max_new_tokens=max_new_tokens + blocks - len(opening),
+            max_new_tokens=left,
             do_sample=strategy == "sample",
             temperature=temperature if strategy == "sample" else None,
             top_p=top_p if strategy == "sample" else None,
@@ -373,7 +378,6 @@ class Recommender:
                 logits_processor=processors,
             )
         answer = output.sequences[0, len(prompt) :].tolist()
-        rng = np.random.default_rng(seed) if strategy == "sample" else None
         return self._read(prompt, answer, allowed, rng)
 
     def _read(
@@ -391,7 +395,8 @@ class Recommender:
         for number, block in enumerate(block for block in blocks if block is not None):
             match = self._lookup.find(block, allowed)
             row = match.draw(rng)
-            if row is None:
+            # a block that repeats itself in the answer must not become a near miss
+            if row is None or (block in codes and not match.exact):
                 continue
             played.append(number)
             rows.append(row)
@@ -405,6 +410,7 @@ class Recommender:
             codes=tuple(codes),
             scores=tuple(scores[number] for number in played),
             matched=tuple(matched),
+            blocks=sum(block is not None for block in blocks),
             malformed=sum(block is None for block in blocks),
         )
 

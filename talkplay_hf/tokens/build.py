@@ -1,6 +1,6 @@
 """From features to a tokenizer folder."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from safetensors.numpy import load_file, save_file
 from transformers import PreTrainedTokenizerBase
 
-from talkplay_hf.catalog.schema import PLAYLIST_SCHEMA, Catalog
+from talkplay_hf.catalog.schema import MODALITIES, PLAYLIST_SCHEMA, Catalog
 from talkplay_hf.errors import ArtifactError, InputError
 from talkplay_hf.hub import files
 from talkplay_hf.tokens.codebooks import (
@@ -20,7 +20,7 @@ from talkplay_hf.tokens.codebooks import (
     health,
     label_codes,
 )
-from talkplay_hf.tokens.config import MISSING_POLICIES, MODALITIES, TalkPlayConfig
+from talkplay_hf.tokens.config import MISSING_POLICIES, TalkPlayConfig
 from talkplay_hf.tokens.tokenizer import TalkPlayTokenizer
 
 Vectors = tuple[np.ndarray, np.ndarray]
@@ -51,6 +51,7 @@ def tokenize(
     base_name: str,
     codes: int = MAX_CODES,
     missing: str = "reserve",
+    examples: Sequence[str] = (),
     seed: int = 0,
     made_from: dict[str, str] | None = None,
     progress: Callable[[str, int, int], None] | None = None,
@@ -66,6 +67,7 @@ def tokenize(
         base_name (`str`): What it is, for the record.
         codes (`int`): Upper bound of K (paper: 1024); smaller catalogues get smaller codebooks.
         missing (`str`): `"reserve"` or `"impute"`, see `TalkPlayConfig`.
+        examples (`Sequence[str]`): Opening requests that fit the catalogue, for a demo page.
         seed (`int`): Seed of K-means.
         made_from (`dict[str, str]`, *optional*): SHA-256 of the inputs, by name.
         progress (`Callable`, *optional*): Called with (what, done, total).
@@ -94,7 +96,7 @@ def tokenize(
             progress("fitting codebooks", number + 1, len(MODALITIES))
     track_codes = encode_tracks(codebooks, vectors, missing=missing)
     report = health(track_codes, [book.size for book in codebooks], MODALITIES)
-    with files.staged_folder(out, replaceable=files.TALKPLAY_CONFIG) as aside:
+    with files.staged_folder(out, "tokenizer") as aside:
         save_file(
             {name: book.centroids for name, book in zip(MODALITIES, codebooks, strict=True)},
             aside / files.CODEBOOKS,
@@ -110,6 +112,7 @@ def tokenize(
         )
         pq.write_table(pa.Table.from_pylist(list(labels)), aside / files.CODEBOOK_LABELS)
         files.write_json(aside / files.CODEBOOK_HEALTH, report)
+        files.write_json(aside / files.EXAMPLES, list(examples))
         config = TalkPlayConfig(
             codes=tuple(book.size for book in codebooks),
             base=base_name,

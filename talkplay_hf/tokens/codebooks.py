@@ -11,6 +11,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 MAX_CODES = 1024
 TRACKS_PER_CODE = 8
+FEWEST_CODES = 8
 BLOCK = 65_536
 
 
@@ -38,15 +39,16 @@ class Codebook:
 
 
 def choose_size(present: int, distinct: int, *, limit: int = MAX_CODES) -> int:
-    """K for a modality: a power of two, at most `limit`, an eighth of the tracks that have the
-    modality, and the number of distinct vectors; at least 2.
+    """K for a modality: a power of two, at most `limit` and the number of distinct vectors, and at
+    most an eighth of the tracks that have the modality (but 8 codes for the smallest catalogues, so
+    that their tracks can be told apart); at least 2.
 
     Args:
         present (`int`): Tracks that have the modality.
         distinct (`int`): Distinct vectors among them.
         limit (`int`): Upper bound (paper: 1024).
     """
-    most = max(2, min(limit, present // TRACKS_PER_CODE, distinct))
+    most = max(2, min(limit, max(FEWEST_CODES, present // TRACKS_PER_CODE), distinct))
     return 1 << (most.bit_length() - 1)
 
 

@@ -6,10 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from talkplay_hf import __version__
+from talkplay_hf.catalog.schema import MODALITIES
 from talkplay_hf.errors import ArtifactError, ConfigError
 from talkplay_hf.hub import files
 
-MODALITIES = ("playlist", "semantic", "metadata", "lyrics", "audio")
+SCRATCH = "scratch"
+# sampling, paper 4.4
+TEMPERATURE, TOP_P = 1.0, 0.9
 LOOKUP_WEIGHTS = (25, 16, 9, 4, 1)
 START_OF_MUSIC, END_OF_MUSIC = "<start_of_music>", "<end_of_music>"
 MISSING_POLICIES = ("reserve", "impute")

@@ -113,10 +113,6 @@ class CatalogIndex:
         first, end = self.child_start[-1][node], self.child_start[-1][node + 1]
         return self.order[first:end]
 
-    def leaf_sizes(self) -> np.ndarray:
-        """Tracks per distinct tuple, int32 `[leaves]`."""
-        return np.diff(self.child_start[-1])
-
     def alive(self, allowed: np.ndarray) -> list[np.ndarray]:
         """Which nodes lead to an allowed track.
 

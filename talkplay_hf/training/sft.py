@@ -5,11 +5,12 @@ Run as `talkplay train --config recipe.yaml` or
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
+import yaml
 from datasets import Dataset
 from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel, set_seed
 from trl import ModelConfig, SFTConfig, SFTTrainer, TrlParser
@@ -19,14 +20,24 @@ from talkplay_hf.conversations.dataset import load_conversations
 from talkplay_hf.errors import ArtifactError, ConfigError
 from talkplay_hf.hub import files
 from talkplay_hf.tokens.build import read_token_catalog
+from talkplay_hf.tokens.config import SCRATCH, TEMPERATURE, TOP_P
 from talkplay_hf.tokens.tokenizer import TalkPlayTokenizer
 from talkplay_hf.training.data import Rows, continuation_rows, conversation_rows
 from talkplay_hf.training.self_similarity import SelfSimilarityCallback
 from talkplay_hf.training.vocabulary import check_vocabulary, grow_vocabulary, scratch_model
 
-SCRATCH = "scratch"
 REPORT = "training_report.json"
-GENERATION = {"do_sample": True, "temperature": 1.0, "top_p": 0.9, "repetition_penalty": 1.0}
+# arguments that say where things are, not what they are
+FOLDERS = ("tokenizer", "conversations", "catalog")
+GENERATION = {
+    "do_sample": True,
+    "temperature": TEMPERATURE,
+    "top_p": TOP_P,
+    "repetition_penalty": 1.0,
+}
+# TRL's parser knows these; nothing here acts on them yet
+UNSUPPORTED = ("use_peft", "load_in_4bit", "load_in_8bit", "packing", "fp16")
+TRL_DEFAULT_OUT = "trainer_output"
 
 
 @dataclass
@@ -78,16 +89,29 @@ def parse_recipe(
         ConfigError: If the file is missing or a key is unknown or impossible.
     """
     parser = TrlParser((TalkPlayArguments, SFTConfig, ModelConfig))
+    # argparse would print every option of TRL and exit
+    parser.error = _refuse
     try:
         parsed = parser.parse_args_and_config(list(arguments), fail_with_unknown_args=True)
     except FileNotFoundError as error:
         raise ConfigError(f"{error.filename}: no such recipe") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"recipe: is not YAML: {' '.join(str(error).split())}") from None
     except (ValueError, TypeError) as error:
-        raise ConfigError(f"recipe: {str(error).strip()}") from None
+        raise ConfigError(f"recipe: {' '.join(str(error).split())}") from None
     return parsed[0], parsed[1], parsed[2]
 
 
-def train(arguments: TalkPlayArguments, config: SFTConfig, model_config: ModelConfig) -> Path:
+def _refuse(message: str) -> NoReturn:
+    raise ConfigError(f"recipe: {' '.join(message.split())}")
+
+
+def train(
+    arguments: TalkPlayArguments,
+    config: SFTConfig,
+    model_config: ModelConfig,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Path:
     """Train a model and write the model folder.
 
     Args:
@@ -96,6 +120,7 @@ def train(arguments: TalkPlayArguments, config: SFTConfig, model_config: ModelCo
             checkpoints, if any, go beside it.
         model_config (`ModelConfig`): The base model; `model_name_or_path: scratch` makes a small
             Llama with random weights.
+        progress (`Callable`, *optional*): Called with (what, done, total) while data is encoded.
 
     Returns:
         `Path`: The model folder: weights, tokenizer, side files and `training_report.json`.
@@ -107,15 +132,20 @@ def train(arguments: TalkPlayArguments, config: SFTConfig, model_config: ModelCo
 
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    if not config.output_dir:
+    for name in UNSUPPORTED:
+        if getattr(config, name, False) or getattr(model_config, name, False):
+            raise ConfigError(f"{name}: is not supported; leave it out of the recipe")
+    if config.output_dir in (None, TRL_DEFAULT_OUT):
         raise ConfigError("output_dir is missing: the recipe must say where the model goes")
     out = Path(config.output_dir)
+    files.check_target(out, "model")
     set_seed(config.seed)
-    tokenizer = TalkPlayTokenizer.from_pretrained(arguments.tokenizer)
+    tokenizer = _load_tokenizer(arguments.tokenizer)
     model = _load_model(arguments, model_config, tokenizer, config.seed)
-    datasets, facts = _load_rows(arguments, config, tokenizer)
+    datasets, facts = _load_rows(arguments, config, tokenizer, progress)
     model.config.talkplay_codebook_hash = tokenizer.config.codebook_hash
-    config.output_dir = str(out.parent / f"{out.name}-checkpoints")
+    checkpoints = out.parent / f"{out.name}-checkpoints"
+    config.output_dir = str(checkpoints)
     # rows carry their labels already: nothing for TRL to prepare or cut
     config.dataset_kwargs = {"skip_prepare_dataset": True}
     trainer = SFTTrainer(
@@ -133,20 +163,40 @@ def train(arguments: TalkPlayArguments, config: SFTConfig, model_config: ModelCo
     seconds = time.perf_counter() - started
     final = trainer.evaluate() if "validation" in datasets else {}
     if trainer.is_world_process_zero():
-        _save(trainer, tokenizer, out)
+        print(f"trained {trainer.state.global_step:,} steps in {seconds:.0f} s")
         report = {
-            "arguments": asdict(arguments),
+            "arguments": {k: v for k, v in asdict(arguments).items() if k not in FOLDERS},
             "base_model": model_config.model_name_or_path,
             "data": facts,
-            "evaluation": {key: value for key, value in final.items() if "runtime" not in key},
-            "log": trainer.state.log_history,
+            "evaluation": _untimed(final),
+            "log": [_untimed(entry) for entry in trainer.state.log_history],
             "parameters": sum(p.numel() for p in model.parameters()),
-            "seconds": round(seconds, 1),
             "seed": config.seed,
             "steps": trainer.state.global_step,
         }
-        files.write_json(out / REPORT, report)
+        _save(trainer, tokenizer, report, out)
+        if checkpoints.is_dir() and not any(checkpoints.iterdir()):
+            checkpoints.rmdir()
     return out
+
+
+def _untimed(figures: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave timings out, so that the same input gives the same bytes."""
+    return {k: v for k, v in figures.items() if "runtime" not in k and "per_second" not in k}
+
+
+def _load_tokenizer(folder: str) -> TalkPlayTokenizer:
+    if not (Path(folder) / files.TALKPLAY_CONFIG).exists():
+        raise ArtifactError(
+            f"{folder}: holds no {files.TALKPLAY_CONFIG}, so it is not a tokenizer folder; make "
+            "one with `talkplay tokenize`"
+        )
+    try:
+        tokenizer: TalkPlayTokenizer = TalkPlayTokenizer.from_pretrained(folder)
+    except (OSError, ValueError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise ArtifactError(f"{folder}: the tokenizer cannot be loaded: {first}") from None
+    return tokenizer
 
 
 def _load_model(
@@ -190,7 +240,10 @@ def _load_model(
 
 
 def _load_rows(
-    arguments: TalkPlayArguments, config: SFTConfig, tokenizer: TalkPlayTokenizer
+    arguments: TalkPlayArguments,
+    config: SFTConfig,
+    tokenizer: TalkPlayTokenizer,
+    progress: Callable[[str, int, int], None] | None,
 ) -> tuple[dict[str, Dataset], dict[str, Any]]:
     known, codes = read_token_catalog(tokenizer.side_file("token_catalog_file"))
     codes_of = dict(zip(known.track_ids, codes.tolist(), strict=True))
@@ -208,6 +261,7 @@ def _load_rows(
             codes_of,
             max_length=max_length,
             train_on_negatives=arguments.train_on_negatives,
+            progress=progress if split == "train" else None,
         )
         facts[split] = asdict(report)
         if split == "train" and arguments.playlist_share:
@@ -235,12 +289,15 @@ def _shuffled(rows: Rows, seed: int) -> Rows:
     return {key: [values[i] for i in order] for key, values in rows.items()}
 
 
-def _save(trainer: SFTTrainer, tokenizer: TalkPlayTokenizer, out: Path) -> None:
+def _save(
+    trainer: SFTTrainer, tokenizer: TalkPlayTokenizer, report: Mapping[str, Any], out: Path
+) -> None:
     model = trainer.accelerator.unwrap_model(trainer.model)
     check_vocabulary(model, tokenizer)
-    with files.staged_folder(out, replaceable=files.TALKPLAY_CONFIG) as aside:
+    with files.staged_folder(out, "model") as aside:
         model.save_pretrained(aside)
         tokenizer.save_pretrained(aside)
+        files.write_json(aside / REPORT, report)
 
 
 def main(arguments: Sequence[str] | None = None) -> Path:

@@ -7,7 +7,6 @@ import os
 import re
 import tempfile
 from collections import Counter
-from datetime import date, datetime
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,14 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from talkplay_hf.catalog.columns import (
-    MISSING,
-    TRACK_ALIASES,
-    Cells,
-    match_columns,
-    normal,
-    read_source,
-)
+from talkplay_hf.catalog.cells import MISSING
+from talkplay_hf.catalog.columns import TRACK_ALIASES, match_columns, normal, read_source
 from talkplay_hf.catalog.importer import ImportReport, import_table
 from talkplay_hf.catalog.schema import Catalog
 from talkplay_hf.errors import ArtifactError, InputError
@@ -470,7 +463,51 @@ def test_same_input_same_bytes_and_no_paths(tmp_path: Path) -> None:
     assert manifest["made_from"]["source"] == hashlib.sha256(source.read_bytes()).hexdigest()
     assert manifest["made_from"].keys() == {"source", "playlists"}
     assert manifest["import"]["sources"] == ["songs.csv", "lists.csv"]
+    assert manifest["options"] == {"columns": {}, "encoding": None}
     assert str(tmp_path) not in written[0]["manifest.json"].decode()
+
+
+def test_the_manifest_tells_the_options(tmp_path: Path) -> None:
+    columns = {"title": "name", "album": ""}
+    run(tmp_path, "name,artist\nA,x\n", columns=columns, encoding="latin-1")
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text(encoding="utf-8"))
+    assert manifest["options"] == {"columns": columns, "encoding": "latin-1"}
+
+
+SONG = HEADER + "a,T,A\n"
+
+
+def lists(count: int, header: str = "", cells: list[str] | None = None) -> str:
+    rows = [f"p{n},a" + (f",{cells[n]}" if cells else "") for n in range(count)]
+    return "\n".join(["id,tracks" + (f",{header}" if header else ""), *rows]) + "\n"
+
+
+def test_playlists_that_are_held_out_are_told(tmp_path: Path) -> None:
+    report, _ = run(tmp_path, SONG, second=lists(20))
+    assert report.held_out == 3
+    assert "held out: 3 of 20 playlists" in report.summary()
+    report, _ = run(tmp_path, SONG, second=lists(9))
+    assert report.held_out == 0
+    assert "nothing is held out: fewer than ten playlists (groups)" in report.summary()
+    report, _ = run(tmp_path, SONG)
+    assert "nothing is held out" in report.summary()
+
+
+@pytest.mark.parametrize("header", ["split", "Split"])
+def test_a_split_of_the_users_own_is_kept(tmp_path: Path, header: str) -> None:
+    second = lists(4, header, ["Train", "VAL", "test", "train"])
+    report, catalog = run(tmp_path, SONG, second=second)
+    assert catalog.playlists["split"].to_pylist() == ["train", "validation", "test", "train"]
+    assert (report.held_out, report.playlist_extra) == (2, ["split"])
+    report, _ = run(tmp_path, SONG, second=lists(12, header, ["train"] * 12))
+    assert "nothing is held out: the column split says train" in report.summary()
+
+
+def test_another_split_column_is_kept_beside_ours(tmp_path: Path) -> None:
+    second = lists(10, "split", ["train", "fold 2"] * 5)
+    report, catalog = run(tmp_path, SONG, second=second)
+    assert catalog.playlists["source_split"].to_pylist() == ["train", "fold 2"] * 5
+    assert (report.held_out, report.playlist_extra) == (2, ["source_split"])
 
 
 def test_report_reads_well(tmp_path: Path) -> None:
@@ -484,98 +521,6 @@ def test_report_reads_well(tmp_path: Path) -> None:
     assert "conflicts" not in text
     assert text.endswith("rejected: 1 rows (see rejects.parquet)")
     assert json.loads(json.dumps(report.to_dict()))["rejects"] == 1
-
-
-@pytest.mark.parametrize(
-    ("cell", "expected"),
-    [
-        ("1999", "1999"),
-        (1999.0, "1999"),
-        ("2012-06", "2012-06"),
-        ("2019-06-14", "2019-06-14"),
-        ("2019/6/4", "2019-06-04"),
-        ("20190614", "2019-06-14"),
-        ("2019-06-14T10:20:30+02:00", "2019-06-14"),
-        ("1560500000", "2019-06-14"),
-        ("03/04/1999", "1999"),
-        ("June 14, 2019", "2019"),
-        ("2019-02-31", "2019"),
-        (date(2001, 2, 3), "2001-02-03"),
-        (datetime(2001, 2, 3, 4, 5), "2001-02-03"),
-        ("0000", None),
-        ("soon", None),
-        ("", None),
-    ],
-)
-def test_date(cell: object, expected: str | None) -> None:
-    assert Cells().date(cell) == expected
-
-
-@pytest.mark.parametrize(
-    ("cell", "mode", "expected"),
-    [
-        ("0", "1", "C major"),
-        (8, 0, "G# minor"),
-        ("10.0", "0.0", "A# minor"),
-        ("C#", "Minor", "C# minor"),
-        ("6", None, "F#"),
-        ("-1", "1", None),
-        ("12", "1", None),
-        ("E flat minor", "1", "E flat minor"),
-        (None, "1", None),
-    ],
-)
-def test_key(cell: object, mode: object, expected: str | None) -> None:
-    assert Cells().key(cell, mode) == expected
-
-
-@pytest.mark.parametrize(
-    ("cell", "expected"),
-    [
-        ("pop, hip hop", ["pop", "hip hop"]),
-        ("pop;rock, hard", ["pop", "rock, hard"]),
-        ("r&b|soul|", ["r&b", "soul"]),
-        ('["a, b", "c"]', ["a, b", "c"]),
-        ("['a', \"b's\", 3]", ["a", "b's", "3"]),
-        ("[pop, rock]", ["pop", "rock"]),
-        ("[]", []),
-        ("[" * 5000 + "]" * 5000, []),
-        (["x", None, " y "], ["x", "y"]),
-        (None, []),
-    ],
-)
-def test_items(cell: object, expected: list[str]) -> None:
-    assert Cells().items(cell) == expected
-
-
-@pytest.mark.parametrize(
-    ("cell", "expected"),
-    [
-        ("love:2 you:1", "love love you"),
-        ("25:2,3:1", "25 25 3"),
-        ("alone a:b:2 :", "alone a:b a:b :"),
-        ("", None),
-    ],
-)
-def test_bag_of_words(cell: str, expected: str | None) -> None:
-    assert Cells().lyrics(cell, bag=True) == expected
-
-
-def test_a_bag_of_words_cannot_fill_the_memory() -> None:
-    assert len(Cells().lyrics("a:999999 " * 999, bag=True) or "") <= 200_000
-
-
-def test_artist_lists_are_joined_and_names_in_brackets_stay() -> None:
-    cells = Cells()
-    assert cells.artist("['Ann', 'Bob']") == "Ann, Bob"
-    assert cells.artist("[:SITD:]") == "[:SITD:]"
-
-
-@given(st.lists(st.text()))
-def test_json_lists_keep_their_items(items: list[str]) -> None:
-    cells = Cells()
-    kept = [text for text in map(cells.text, items) if text is not None]
-    assert cells.items(json.dumps(items)) == kept
 
 
 @settings(max_examples=60, deadline=None)

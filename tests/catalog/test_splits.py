@@ -60,11 +60,45 @@ def test_the_order_of_playlists_does_not_matter():
     assert playlist_splits(with_splits(forward)) == playlist_splits(with_splits(backward))
 
 
-def test_splitting_again_replaces_the_column():
+def test_splitting_again_keeps_the_split():
     once = with_splits(catalog(40), seed=1)
     twice = with_splits(once, seed=2)
-    assert twice.playlists.column_names.count("split") == 1
-    assert playlist_splits(twice) == playlist_splits(with_splits(catalog(40), seed=2))
+    assert twice.playlists.equals(once.playlists)
+
+
+def with_column(count: int, name: str, values: list[object]) -> Catalog:
+    table = catalog(count).playlists.append_column(name, pa.array(values))
+    return Catalog(TRACKS, table)
+
+
+def test_a_split_of_the_users_own_is_kept():
+    own = with_column(6, "split", ["TRAIN", "val", "Valid", "dev", "validation", "test "])
+    assert list(playlist_splits(with_splits(own)).values()) == [
+        "train",
+        *["validation"] * 4,
+        "test",
+    ]
+
+
+@pytest.mark.parametrize("odd", ["fold", "", None])
+def test_another_split_column_is_not_lost(odd: str | None):
+    values = ["train"] * 19 + [odd]
+    table = with_splits(with_column(20, "split", values)).playlists
+    assert table["source_split"].to_pylist() == values
+    assert Counter(table["split"].to_pylist()) == {"train": 17, "validation": 1, "test": 2}
+    numbers = with_column(20, "split", list(range(20)))
+    both = numbers.playlists.append_column("source_split", pa.array(["mine"] * 20))
+    table = with_splits(Catalog(TRACKS, both)).playlists
+    assert table["source_split"].to_pylist() == ["mine"] * 20
+    assert table["source_source_split"].to_pylist() == list(range(20))
+
+
+@pytest.mark.parametrize("empty", [None, "", " "])
+def test_a_playlist_without_a_group_is_a_group_of_its_own(empty: str | None):
+    groups = ["g"] * 20 + [empty] * 80
+    splits = list(playlist_splits(with_splits(with_column(100, "group", groups))).values())
+    assert len(set(splits[:20])) == 1
+    assert set(splits[20:]) == set(SPLITS)
 
 
 def test_no_split_means_train():

@@ -3,6 +3,7 @@
 import sys
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from talkplay_hf.catalog.schema import Catalog, Message, Playlist, Track
@@ -47,6 +48,13 @@ def test_random_ties_everything(catalog: Catalog) -> None:
 def test_popularity_ignores_held_out_playlists(catalog: Catalog) -> None:
     assert PopularityRanker(catalog, held_out=()).scores([user("x")])[0].tolist() == [1, 2, 3]
     assert PopularityRanker(catalog, held_out={"p2"}).scores([user("x")])[0].tolist() == [1, 2, 0]
+
+
+def test_popularity_counts_only_what_trains(catalog: Catalog) -> None:
+    split = pa.array(["train", "validation", "test"])
+    divided = Catalog(catalog.tracks, catalog.playlists.append_column("split", split))
+    assert PopularityRanker(divided, held_out=()).scores([user("x")])[0].tolist() == [1, 1, 0]
+    assert not PopularityRanker(divided, held_out={"p0"}).scores([user("x")]).any()
 
 
 def test_documents_leave_out_missing_fields(catalog: Catalog) -> None:

@@ -13,6 +13,7 @@ from talkplay_hf.catalog.constraints import Constraint
 from talkplay_hf.catalog.schema import Catalog, Conversation, Message, Playlist, Track
 from talkplay_hf.errors import InputError
 from talkplay_hf.evaluation.evaluate import EvaluationReport, collect_turns, evaluate
+from talkplay_hf.recommend.recommender import BEAM_WIDTH, Recommender
 
 GENRE = {"t0": "rock", "t1": "rock", "t2": "jazz", "t3": "jazz", "t4": "folk"}
 YEAR = {"t0": "1991", "t1": "2005", "t2": "1992", "t3": "2006", "t4": "1993"}
@@ -71,14 +72,17 @@ class FakeRecommender:
     pick: Callable[[Sequence[Message]], list[tuple[str, float]]]
     asked: list[int] = field(default_factory=list)
     seeds: list[int] = field(default_factory=list)
+    excluded: set[bool] = field(default_factory=set)
 
-    def rank(self, messages: list[Message], *, k: int) -> list[Scored]:
+    def rank(self, messages: list[Message], *, k: int, exclude_played: bool) -> list[Scored]:
         assert messages[-1].role == "user"
         self.asked.append(k)
+        self.excluded.add(exclude_played)
         return [Scored(self.catalog.track(t), score) for t, score in self.pick(messages)]
 
-    def chat(self, messages: list[Message], *, seed: int) -> Said:
+    def chat(self, messages: list[Message], *, seed: int, exclude_played: bool) -> Said:
         self.seeds.append(seed)
+        self.excluded.add(exclude_played)
         return Said([self.catalog.track(t) for t, _ in self.pick(messages)[:1]])
 
 
@@ -181,12 +185,43 @@ def test_played_tracks_are_never_ranked(
     assert "less those played before" not in kept.summary()
 
 
-def test_the_model_is_asked_for_as_many_more_as_were_played(
+@pytest.mark.parametrize("exclude_played", [True, False])
+def test_the_model_has_the_same_candidates_as_the_baselines(
+    exclude_played: bool, catalog: Catalog, conversations: list[Conversation]
+) -> None:
+    model = FakeRecommender(catalog, lambda m: [(wanted(m), 0.0)])
+    evaluate(model, conversations, catalog, baselines=(), exclude_played=exclude_played)
+    assert len(model.seeds) == 3
+    assert model.excluded == {exclude_played}
+
+
+def test_a_recommender_may_repeat_a_track_where_played_ones_count(
+    recommender: Recommender, world: Catalog
+) -> None:
+    # Two turns with the same label: found again only if nothing is taken out of its list.
+    first = world.track_ids[0]
+    conversation = dialogue("c0", (first, "playlist", ()), (first, "playlist", ()))
+    report = evaluate(
+        recommender, [conversation], world, k=len(world), baselines=(), exclude_played=False
+    )
+    assert report.mrr_by_turn["talkplay"][2].value > 0
+
+
+def test_the_report_tells_how_the_model_ranks(
+    catalog: Catalog, conversations: list[Conversation]
+) -> None:
+    report = run(lambda m: [], conversations, catalog)
+    assert report.beam_width == report.to_dict()["beam_width"] == BEAM_WIDTH
+    assert f"talkplay ranks by beam search of width {BEAM_WIDTH}" in report.summary()
+    assert run(lambda m: [], conversations, catalog, k=999).beam_width == 999
+
+
+def test_the_model_is_asked_for_k_tracks(
     catalog: Catalog, conversations: list[Conversation]
 ) -> None:
     model = FakeRecommender(catalog, lambda m: [(wanted(m), 0.0)])
     report = evaluate(model, conversations, catalog, k=2, baselines=(), resamples=5, seed=7)
-    assert model.asked == [2, 3, 2, 3]
+    assert model.asked == [2, 2, 2, 2]
     assert model.seeds == [7, 8, 9]  # one sampled answer for each turn with constraints
     assert list(report.ranking["talkplay"]) == ["mrr", "hit@1"]
 
@@ -325,6 +360,7 @@ def test_a_folder_is_loaded(
 
     module = ModuleType("talkplay_hf.recommend.recommender")
     module.Recommender = Recommender  # type: ignore[attr-defined]
+    module.BEAM_WIDTH = BEAM_WIDTH  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "talkplay_hf.recommend.recommender", module)
     report = evaluate(tmp_path, conversations, catalog, baselines=())
     assert loaded == [str(tmp_path)]

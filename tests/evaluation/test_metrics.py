@@ -226,6 +226,27 @@ def test_request_kind() -> None:
     assert request_kind(()) == ""
 
 
+@pytest.mark.parametrize(
+    ("fields", "kind"),
+    [
+        (("valence", "energy"), "mood"),
+        (("energy",), "mood"),
+        (("acousticness",), "sound"),
+        (("danceability", "liveness"), "sound"),
+        (("instrumentalness",), "sound"),
+        (("instrument",), "sound"),
+        (("theme",), "theme"),
+        (("tempo",), "tempo"),
+        (("energy", "acousticness"), "several"),
+        (("valence", "tempo"), "several"),
+    ],
+)
+def test_requests_by_descriptors_are_named_by_what_they_mean(
+    fields: tuple[str, ...], kind: str
+) -> None:
+    assert request_kind([Constraint(name, "ge", "0.6") for name in fields]) == kind
+
+
 def test_metrics_load_no_heavy_library() -> None:
     code = (
         "import sys, talkplay_hf.evaluation.metrics;"

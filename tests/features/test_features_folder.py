@@ -24,7 +24,7 @@ def small() -> dict[str, ModalityVectors]:
 
 
 def saved(folder: Path) -> Path:
-    save_features(folder, list("abcd"), small(), {"catalog": "f" * 64}, {})
+    save_features(folder, list("abcd"), small(), {"catalog": "f" * 64})
     return folder
 
 

@@ -14,15 +14,15 @@ def names(folder: Path) -> list[str]:
 
 
 def make(out: Path, text: str) -> None:
-    with files.staged_folder(out) as aside:
-        (aside / files.MANIFEST).write_text(text, encoding="utf-8")
+    with files.staged_folder(out, "catalog") as aside:
+        files.write_json(aside / files.MANIFEST, {"kind": "catalog", "text": text})
         (aside / "inner").mkdir()
         (aside / "inner" / "part").write_text(text, encoding="utf-8")
 
 
 def test_a_staged_folder_appears_only_when_it_is_complete(tmp_path: Path) -> None:
     out = tmp_path / "deep" / "out"
-    with files.staged_folder(out) as aside:
+    with files.staged_folder(out, "catalog") as aside:
         (aside / "part").write_text("x", encoding="utf-8")
         assert not out.exists()
     assert names(out) == ["part"]
@@ -30,7 +30,7 @@ def test_a_staged_folder_appears_only_when_it_is_complete(tmp_path: Path) -> Non
 
 
 def fail_while_writing(out: Path) -> None:
-    with files.staged_folder(out) as aside:
+    with files.staged_folder(out, "catalog") as aside:
         (aside / "half").write_text("x", encoding="utf-8")
         raise RuntimeError("stop")
 
@@ -45,7 +45,7 @@ def test_an_error_leaves_the_old_folder_as_it_was(tmp_path: Path) -> None:
     make(tmp_path / "out", "old")
     with pytest.raises(RuntimeError):
         fail_while_writing(tmp_path / "out")
-    assert (tmp_path / "out" / files.MANIFEST).read_text(encoding="utf-8") == "old"
+    assert files.read_json(tmp_path / "out" / files.MANIFEST)["text"] == "old"
     assert names(tmp_path) == ["out"]
 
 
@@ -95,14 +95,23 @@ def test_a_foreign_folder_or_a_file_is_refused(tmp_path: Path) -> None:
     assert (foreign / "cat.jpg").read_bytes() == b"cat"
 
 
-def test_the_marker_file_decides_what_is_ours(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["features", "conversations", "tokenizer", "model"])
+def test_an_artefact_is_never_replaced_by_one_of_another_kind(tmp_path: Path, kind: str) -> None:
     make(tmp_path / "out", "old")
     with (
-        pytest.raises(ArtifactError, match=files.TALKPLAY_CONFIG),
-        files.staged_folder(tmp_path / "out", replaceable=files.TALKPLAY_CONFIG),
+        pytest.raises(ArtifactError, match=f"is a catalog folder.*{kind}"),
+        files.staged_folder(tmp_path / "out", kind),
     ):
         pass
     assert files.MANIFEST in names(tmp_path / "out")
+
+
+def test_a_tokenizer_never_replaces_a_model(tmp_path: Path) -> None:
+    (tmp_path / files.TALKPLAY_CONFIG).write_text("{}", encoding="utf-8")
+    (tmp_path / "config.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(ArtifactError, match="is a model folder"):
+        files.check_target(tmp_path, "tokenizer")
+    files.check_target(tmp_path, "model")
 
 
 def test_write_text_replaces_or_leaves_alone(

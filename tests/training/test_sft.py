@@ -12,7 +12,7 @@ from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTraine
 from talkplay_hf.build import make_tokenizer
 from talkplay_hf.catalog.schema import Catalog, Conversation
 from talkplay_hf.conversations.dataset import save_conversations
-from talkplay_hf.errors import ArtifactError, ConfigError, TalkPlayError
+from talkplay_hf.errors import ArtifactError, ConfigError
 from talkplay_hf.recommend.recommender import Recommender
 from talkplay_hf.training.sft import main, parse_recipe
 
@@ -55,11 +55,7 @@ def recipe(folder: Path, text: str) -> str:
         ("bf16: false\nno_such_key: 3\n", "no_such_key"),
         ("playlist_share: 1.0\n", "playlist_share"),
         ("self_similarity_weight: -1\n", "self_similarity_weight"),
-        pytest.param(
-            "max_steps: [unclosed\n",
-            "recipe",
-            marks=pytest.mark.xfail(strict=True, reason="YAML errors are not caught"),
-        ),
+        ("max_steps: [unclosed\n", "recipe"),
         ("just words\n", "recipe"),
         ("- a\n- b\n", "recipe"),
     ],
@@ -125,10 +121,9 @@ def test_a_run_reports_what_it_did(trained: Path, tokenizer_folder: Path):
     steps = [entry for entry in report["log"] if "loss" in entry]
     assert [entry["step"] for entry in steps] == [1, 2]
     assert all(entry["loss"] > 0 and entry["self_similarity"] > 0 for entry in steps)
-    assert report["seconds"] > 0
     assert report["steps"] == 2
     assert report["base_model"] == "scratch"
-    assert report["arguments"]["tokenizer"] == str(tokenizer_folder)
+    assert str(tokenizer_folder) not in json.dumps(report)
     facts = report["data"]["train"]
     assert facts["rows"] > 0
     assert facts["continuation_rows"] > 0
@@ -242,12 +237,7 @@ def test_a_chatml_base_model_trains(
     ("override", "error", "word"),
     [
         (("--model_name_or_path", "no/such-model"), ArtifactError, "no/such-model"),
-        pytest.param(
-            ("--tokenizer", "no-such-folder"),
-            TalkPlayError,
-            "no-such-folder",
-            marks=pytest.mark.xfail(strict=True, reason="a raw error of transformers passes"),
-        ),
+        (("--tokenizer", "no-such-folder"), ArtifactError, "no-such-folder"),
         (("--catalog", "no-such-folder"), ArtifactError, "no-such-folder"),
         (("--conversations", "no-such-folder"), ArtifactError, "no-such-folder"),
     ],
