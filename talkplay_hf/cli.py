@@ -253,22 +253,36 @@ def _evaluate(args: argparse.Namespace) -> None:
     from talkplay_hf.hub import files
     from talkplay_hf.recommend.recommender import Recommender
 
+    if args.out:
+        out = Path(args.out).absolute()
+        folder = next(path for path in out.parents if path.exists())
+        if out.is_dir():
+            raise InputError(f"{args.out}: is a folder; name a file to write the report to")
+        if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+            raise InputError(f"{args.out}: {folder} is not a folder that can be written to")
     catalog = Catalog.load(args.catalog)
+    demo = "world" in files.read_manifest(args.catalog, "catalog")
     conversations = load_conversations(args.conversations, [args.split])
     if not conversations:
         raise InputError(f"{args.conversations}: has no conversations of the split {args.split}")
     recommender = Recommender.from_pretrained(args.model)
     report = evaluate(
-        recommender, conversations, catalog, limit=args.limit, k=args.k, seed=args.seed
+        recommender,
+        conversations,
+        catalog,
+        limit=args.limit,
+        k=args.k,
+        seed=args.seed,
+        include_negative=args.negatives,
     )
     value, text = report.to_dict(), report.summary()
+    value["catalog_kind"] = "demo world" if demo else "catalog"
     if args.matching:
         found = matching(recommender, conversations, samples=args.matching, seed=args.seed)
         value["matching"] = found.to_dict()
         text += "\n" + found.summary() + "\n"
     if args.out:
         files.write_json(args.out, value)
-    demo = "world" in files.read_manifest(args.catalog, "catalog")
     note = "\nThe catalogue is the fictional demo world: no statement about real music." * demo
     _emit(value, text + note, args.json)
 
@@ -496,8 +510,13 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--limit", type=_COUNT, help="conversations at most")
     sub.add_argument("--k", type=_COUNT, default=100, help="depth of the rankings (default 100)")
     sub.add_argument(
+        "--negatives",
+        action="store_true",
+        help="give the ranking figures a second time with the turns of the negative set",
+    )
+    sub.add_argument(
         "--matching",
-        type=int,
+        type=_number(0),
         default=0,
         metavar="N",
         help="also sample N answers with and without constraint and count matches",

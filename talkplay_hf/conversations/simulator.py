@@ -24,12 +24,12 @@ from talkplay_hf.errors import InputError
 TURNS = (1, 6)
 ATTRIBUTES_PER_REQUEST = (0.5, 0.35, 0.15)
 KIND_WEIGHTS = {
-    "artist": 1.8, "genre": 1.2, "mood": 1.2, "era": 2.2, "tempo": 0.6, "theme": 0.5, "sound": 0.6,
+    "artist": 2.4, "genre": 1.2, "mood": 1.2, "era": 2.2, "tempo": 0.6, "theme": 0.5, "sound": 0.6,
 }  # fmt: skip
 NEGATIVE_SHARE = 0.15
 REACTION_SHARE = 0.35
 NEGATIVE_TRIES = 12
-LOWER_CASE_SHARE = 0.35
+ALL_LOWER_SHARE, CARELESS_SHARE = 0.08, 0.35
 SESSION_SIZE = 16
 LONGEST = 120
 
@@ -330,8 +330,11 @@ class _Writer:
 
     def _typed(self, text: str, rng: np.random.Generator) -> str:
         """Write a request as people type: with or without capitals and a full stop."""
-        if rng.random() < LOWER_CASE_SHARE:
+        care = rng.random()
+        if care < ALL_LOWER_SHARE:
             return text.lower().rstrip(".!")
+        if care < CARELESS_SHARE:
+            return text[:1].lower() + text[1:].rstrip(".!")
         return text[:1].upper() + text[1:]
 
     def _say(self, attribute: Attribute, rng: np.random.Generator) -> str:

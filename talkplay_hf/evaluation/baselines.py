@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from talkplay_hf.catalog.schema import Catalog, Message, Track, release_year
+from talkplay_hf.catalog.splits import playlist_splits
 from talkplay_hf.errors import InputError, MissingExtraError
 from talkplay_hf.evaluation.metrics import FloatArray
 
@@ -57,22 +58,30 @@ class Answer(Protocol):
 class RankingModel(Protocol):
     """The part of `Recommender` that evaluation uses."""
 
-    def rank(self, messages: list[Message], /, *, k: int) -> Sequence[ScoredTrack]:
+    def rank(
+        self, messages: list[Message], /, *, k: int, exclude_played: bool
+    ) -> Sequence[ScoredTrack]:
         """The best `k` tracks after a history (or more, to complete a group of ties)."""
 
-    def chat(self, messages: list[Message], /, *, seed: int) -> Answer:
+    def chat(self, messages: list[Message], /, *, seed: int, exclude_played: bool) -> Answer:
         """A sampled answer to a history."""
 
 
 class ModelRanker:
     """A recommender's ranking, laid out over the catalog; what it leaves out has `-inf`.
 
-    It is asked for as many more tracks as were played, so that a list that loses these is still
-    `k` long.
+    Args:
+        model (`Recommender`): The recommender.
+        catalog (`Catalog`): The candidates.
+        k (`int`): How many tracks it is asked for.
+        exclude_played (`bool`): Whether it leaves out tracks that the history has played.
     """
 
-    def __init__(self, model: RankingModel, catalog: Catalog, k: int) -> None:
-        self._model, self._catalog, self._k = model, catalog, k
+    def __init__(
+        self, model: RankingModel, catalog: Catalog, k: int, *, exclude_played: bool = True
+    ) -> None:
+        self._model, self._catalog = model, catalog
+        self._k, self._exclude_played = min(k, len(catalog)), exclude_played
 
     def scores(self, histories: Sequence[History]) -> FloatArray:
         """See `Ranker.scores`.
@@ -82,9 +91,8 @@ class ModelRanker:
         """
         scores = np.full((len(histories), len(self._catalog)), -np.inf)
         for row, history in enumerate(histories):
-            played = sum(message.role == "music" for message in history)
-            k = min(self._k + played, len(self._catalog))
-            for item in self._model.rank(list(history), k=k):
+            ranked = self._model.rank(list(history), k=self._k, exclude_played=self._exclude_played)
+            for item in ranked:
                 scores[row, self._catalog.row(item.track.track_id)] = item.score
         return scores
 
@@ -101,16 +109,17 @@ class RandomRanker:
 
 
 class PopularityRanker:
-    """Tracks by how often they stand in playlists.
+    """Tracks by how often they stand in the playlists that train.
 
     Args:
-        catalog (`Catalog`): Its playlists are counted.
-        held_out (`Collection[str]`): Ids of the playlists that must not be counted, those that the
-            evaluated conversations were made from among them.
+        catalog (`Catalog`): Its playlists of the split `"train"` are counted.
+        held_out (`Collection[str]`): Ids of further playlists that must not be counted, those that
+            the evaluated conversations were made from among them.
     """
 
     def __init__(self, catalog: Catalog, held_out: Collection[str]) -> None:
-        hidden = frozenset(held_out)
+        splits = playlist_splits(catalog)
+        hidden = {name for name, split in splits.items() if split != "train"} | set(held_out)
         plays = Counter(
             track_id
             for playlist in catalog.iter_playlists()

@@ -40,7 +40,8 @@ MODEL = "talkplay"
 CHAT = "talkplay-chat"
 CHANCE = "chance"
 LABEL = "label"
-# what a first request is about; the macro mean of the request fit is over those that occur
+# The kinds of request that the macro mean of the request fit is over, as far as they occur. A
+# follow-up counts under what it asks for: "more like this" that means the genre is "genre" too.
 MACRO_KINDS = ("artist", "era", "genre", "mood", "tags")
 
 Table = dict[str, dict[str, Figure]]
@@ -140,7 +141,8 @@ def evaluate(
         seed (`int`): Of the intervals and of the sampled chat answers.
         baselines (`Sequence[str]`): Which of `BASELINES` to compare with.
         held_out (`Collection[str]`): Ids of playlists that no baseline may learn from, besides
-            those that `conversations` were made from, which none ever does.
+            those that `conversations` were made from and those that do not train by the catalog's
+            split, which none ever does.
         exclude_played (`bool`): Take tracks already played in the dialogue out of every system's
             candidates. A turn whose label was played before is then skipped and counted.
         include_negative (`bool`): Give the ranking figures a second time with the turns whose
@@ -164,7 +166,8 @@ def evaluate(
         raise InputError(f"no turn of the conversations can be evaluated (skipped: {why})")
     rankers = {name: make_baseline(name, catalog, hidden) for name in baselines}
     recommender = _load(model)
-    rankers = {MODEL: ModelRanker(recommender, catalog, k), **rankers}
+    model_ranker = ModelRanker(recommender, catalog, k, exclude_played=exclude_played)
+    rankers = {MODEL: model_ranker, **rankers}
     ranking, fit = _run(recommender, rankers, counted, catalog, k, seed, exclude_played)
 
     every = ClusterBootstrap([t.conversation for t in counted], resamples=resamples, seed=seed)
@@ -187,6 +190,7 @@ def evaluate(
         turns=len(usual),
         candidates=len(catalog),
         k=k,
+        beam_width=_beam_width(k),
         seed=seed,
         resamples=resamples,
         exclude_played=exclude_played,
@@ -206,6 +210,13 @@ def _load(model: str | Path | RankingModel) -> RankingModel:
 
     recommender: RankingModel = Recommender.from_pretrained(str(model))
     return recommender
+
+
+def _beam_width(k: int) -> int:
+    """How wide `Recommender.rank` searches for `k` tracks."""
+    from talkplay_hf.recommend.recommender import BEAM_WIDTH
+
+    return max(k, BEAM_WIDTH)
 
 
 def _run(
@@ -246,7 +257,9 @@ def _run(
             for i in at:
                 if turns[i].negative:
                     continue
-                answer = model.chat(list(turns[i].history), seed=seed + int(i)).tracks
+                answer = model.chat(
+                    list(turns[i].history), seed=seed + int(i), exclude_played=exclude_played
+                ).tracks
                 fit[CHAT][i] = bool(answer) and satisfied(
                     turns[i].request, catalog.track(answer[0].track_id)
                 )
@@ -289,6 +302,8 @@ class EvaluationReport:
         turns (`int`): How many turns count.
         candidates (`int`): How many tracks the catalog has.
         k (`int`): The depth at which every ranking is cut.
+        beam_width (`int`): The width of the beam search that makes the model's ranking; it is exact
+            where the catalog has at most so many distinct tuples of codes.
         seed (`int`): The seed of intervals and sampled answers.
         resamples (`int`): How many bootstrap resamples the intervals are made from.
         exclude_played (`bool`): Whether tracks already played were taken out of the candidates.
@@ -310,6 +325,7 @@ class EvaluationReport:
     turns: int
     candidates: int
     k: int
+    beam_width: int
     seed: int
     resamples: int
     exclude_played: bool
@@ -340,6 +356,8 @@ class EvaluationReport:
             f"{self.turns:,} turns of {self.conversations:,} conversations; seed {self.seed}\n"
             f"candidates: the {self.candidates:,} tracks of the catalog{played}\n"
             f"ranks beyond {self.k} count as not found; ties count at their expected value\n"
+            f"{MODEL} ranks by beam search of width {self.beam_width:,} over the catalog, exact "
+            "where it has at most so many distinct code tuples\n"
             f"turns left out: {left_out}\n"
             f"in brackets: 95 % intervals, {self.resamples:,} resamples of conversations",
             _render("ranking", self.ranking),

@@ -21,10 +21,11 @@ class MatchingReport:
     Args:
         samples (`int`): Generations per constraint.
         seed (`int`): Seed of the first one.
-        well_formed (`dict[str, float]`): By constraint: share with a well-formed music block.
+        well_formed (`dict[str, float]`): By constraint: share with a well-formed music block,
+            whether or not a track matched, and no other.
         exact (`dict[str, float]`): By constraint: share whose five codes are those of a track.
         independent (`float`): Chance that five codes drawn independently from the marginals of the
-            grammar-constrained samples are those of a track.
+            grammar-constrained samples that found a track are those of a track.
     """
 
     samples: int
@@ -87,7 +88,7 @@ def matching(
                     max_new_tokens=1,
                     seed=seed + number,
                 )
-                formed += bool(answer.codes) and not answer.malformed
+                formed += answer.blocks > 0 and not answer.malformed
                 whole = bool(answer.matched) and len(answer.matched[0]) == len(answer.codes[0])
                 matched += whole
                 if constraint == "grammar":

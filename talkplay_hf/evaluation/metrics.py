@@ -23,6 +23,12 @@ BoolArray = NDArray[np.bool_]
 
 HIT_LEVELS = (1, 10, 100)
 
+# requests for one thing that is told by the bounds of several columns
+KIND_FIELDS = {
+    "mood": {"valence", "energy"},
+    "sound": {"acousticness", "danceability", "instrumentalness", "liveness", "instrument"},
+}
+
 
 @dataclass(frozen=True)
 class LabelRanks:
@@ -152,13 +158,16 @@ class RequestMatcher:
 def request_kind(request: Sequence[Constraint]) -> str:
     """The name under which a request is reported.
 
-    Its field where it has one (a decade is `"era"`), `"not"` where it excludes something,
-    `"newer or older"` where it bounds the year on one side, `"several"` where it has several
-    fields.
+    Its field where it has one (a decade is `"era"`), `"mood"` or `"sound"` where it is about
+    columns of `KIND_FIELDS` only, `"not"` where it excludes something, `"newer or older"` where it
+    bounds the year on one side, `"several"` where it has several other fields.
     """
     names = {constraint.field for constraint in request}
     if any(constraint.op == "not" for constraint in request):
         return "not"
+    for kind, fields in KIND_FIELDS.items():
+        if names and names <= fields:
+            return kind
     if len(names) > 1:
         return "several"
     if names == {"year"}:

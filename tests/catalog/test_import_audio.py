@@ -27,7 +27,7 @@ def test_clips_beside_a_table_give_audio_vectors(tmp_path: Path) -> None:
     for number in range(3):
         clip = render_clip(
             tempo=90.0 + 20 * number, key=number, major=True, instrument="piano", genre="rock",
-            seed=number,
+            seed=[number],
         )  # fmt: skip
         write_wav(tmp_path / "clips" / f"{number}.wav", clip)
     report, audio = run(tmp_path, ["clips/0.wav", "clips/1.wav", "clips/2.wav", ""])

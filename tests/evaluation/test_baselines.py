@@ -11,12 +11,14 @@ from talkplay_hf.errors import InputError, MissingExtraError
 from talkplay_hf.evaluation.baselines import (
     BASELINES,
     BM25Ranker,
+    ModelRanker,
     PopularityRanker,
     RandomRanker,
     chat_text,
     make_baseline,
     track_documents,
 )
+from talkplay_hf.recommend.recommender import Recommender
 
 
 @pytest.fixture
@@ -37,6 +39,21 @@ def catalog() -> Catalog:
 
 def user(text: str) -> tuple[Message, ...]:
     return (Message("user", text),)
+
+
+def test_the_model_ranks_played_tracks_only_where_they_are_candidates(
+    recommender: Recommender, world: Catalog
+) -> None:
+    history = (
+        Message("user", "play jazz"),
+        Message("music", track_id=world.track_ids[3]),
+        Message("user", "another"),
+    )
+    for exclude_played in (True, False):
+        ranker = ModelRanker(recommender, world, len(world), exclude_played=exclude_played)
+        (scores,) = ranker.scores([history])
+        absent = np.flatnonzero(scores == -np.inf).tolist()
+        assert absent == ([3] if exclude_played else [])
 
 
 def test_random_ties_everything(catalog: Catalog) -> None:
