@@ -185,7 +185,10 @@ def _build(args: argparse.Namespace) -> None:
         seed=args.seed,
         progress=_progress(),
     )
-    print(f"Done. Chat:  talkplay chat {paths.model}\n      Serve: talkplay serve {paths.model}")
+    own = Path(args.source).is_dir() and Path(args.source).resolve() != paths.catalog.resolve()
+    clips = f" --catalog {args.source}" if own else ""
+    print(f"Done. Chat:  talkplay chat {paths.model}")
+    print(f"      Serve: talkplay serve {paths.model}{clips}")
 
 
 def _chat(args: argparse.Namespace) -> None:

@@ -41,7 +41,7 @@ CHAT = "talkplay-chat"
 CHANCE = "chance"
 LABEL = "label"
 # The kinds of request that the macro mean of the request fit is over, as far as they occur. A
-# follow-up counts under what it asks for: "more like this" that means the genre is "genre" too.
+# follow-up such as "more like this" counts under the field that it demands, too.
 MACRO_KINDS = ("artist", "era", "genre", "mood", "tags")
 
 Table = dict[str, dict[str, Figure]]

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from talkplay_hf.catalog.schema import Catalog, Conversation
+from talkplay_hf.catalog.schema import Catalog
 from talkplay_hf.cli import main
-from talkplay_hf.conversations.dataset import save_conversations
 from talkplay_hf.recommend.recommender import Recommender
 
 Run = Callable[..., tuple[int, str, str]]
