@@ -186,8 +186,8 @@ class _Import:
         for name in ("title", "artist"):
             if name not in self.columns:
                 raise InputError(
-                    f"{self.first.path}: has no column for the {name}; name it (for instance "
-                    f"{name}=COLUMN); it has {', '.join(self.first.names)[:1000]}"
+                    f"{self.first.path}: has no column for the {name}; say which it is with "
+                    f"--column {name}=COLUMN; it has {', '.join(self.first.names)[:1000]}"
                 )
         self.per_pair = "playlist_id" in self.columns or "playlist_name" in self.columns
         for name in left_over(self.first, self.columns):
