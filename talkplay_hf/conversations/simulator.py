@@ -24,9 +24,10 @@ from talkplay_hf.errors import InputError
 TURNS = (1, 6)
 ATTRIBUTES_PER_REQUEST = (0.5, 0.35, 0.15)
 KIND_WEIGHTS = {
-    "artist": 2.4, "genre": 1.2, "mood": 1.2, "era": 2.2, "tempo": 0.6, "theme": 0.5, "sound": 0.6,
+    "artist": 2.6, "genre": 1.0, "mood": 1.0, "era": 2.6, "tempo": 0.6, "theme": 0.5, "sound": 0.6,
 }  # fmt: skip
 NEGATIVE_SHARE = 0.15
+RELATIVE_SHARE, RELATIVE_AFTER_REJECTION = 0.35, 0.6
 REACTION_SHARE = 0.35
 NEGATIVE_TRIES = 12
 ALL_LOWER_SHARE, CARELESS_SHARE = 0.08, 0.35
@@ -192,7 +193,9 @@ class _Writer:
         target = self.track(track_id)
         text: str | None = None
         constraints: tuple[Constraint, ...] = ()
-        if last is not None and rng.random() < (0.75 if rejected else 0.5):
+        if last is not None and rng.random() < (
+            RELATIVE_AFTER_REJECTION if rejected else RELATIVE_SHARE
+        ):
             text, constraints = self._relative(target, last, rejected, rng)
         if text is None:
             picked = self.pick(self.attributes(track_id), rng)
