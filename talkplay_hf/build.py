@@ -18,7 +18,7 @@ Say = Callable[[str], None]
 BUILD = "build.json"
 DIM = 128
 BPE_VOCABULARY = 1200
-SECONDS_PER_STEP = 0.09
+SECONDS_PER_STEP = 0.075
 
 
 @dataclass(frozen=True)
