@@ -12,6 +12,7 @@ from talkplay_hf.errors import ArtifactError, ConfigError, InputError
 
 TINY = (
     *("--max_steps", "1"),
+    *("--threads", "1"),
     *("--per_device_train_batch_size", "2"),
     *("--scratch_hidden_size", "32"),
     *("--scratch_layers", "1"),

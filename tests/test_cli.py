@@ -21,6 +21,7 @@ RECIPE = Path(__file__).parent.parent / "recipes" / "quickstart" / "sft.yaml"
 TINY = (
     *("--conversations", "20"),
     *("--max_steps", "1"),
+    *("--threads", "1"),
     *("--per_device_train_batch_size", "2"),
     *("--scratch_hidden_size", "32"),
     *("--scratch_layers", "1"),

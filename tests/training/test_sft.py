@@ -89,6 +89,7 @@ def run(
             *("--scratch_layers", "1"),
             *("--scratch_heads", "2"),
             *("--max_steps", str(steps)),
+            *("--threads", "1"),
             *("--logging_steps", "1"),
             *("--per_device_train_batch_size", "2"),
             "--disable_tqdm",
