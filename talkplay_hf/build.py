@@ -63,6 +63,7 @@ def build(
     recipe: str | Path | None = None,
     base: str = SCRATCH,
     codes: int = 1024,
+    missing: str = "reserve",
     conversations: int = 12_000,
     overrides: Sequence[str] = (),
     seed: int = 0,
@@ -83,6 +84,8 @@ def build(
         base (`str`): Base model id or folder; `"scratch"` trains a small tokenizer and a small
             Llama on the catalog's own text.
         codes (`int`): Upper bound of the codebook size.
+        missing (`str`): Policy for missing modalities, see `TalkPlayConfig`. `"impute"` also keeps
+            tracks without playlists within reach of the model.
         conversations (`int`): Number of simulated conversations.
         overrides (`Sequence[str]`): Further arguments for the recipe, such as `--max_steps 100`.
         seed (`int`): Seed of every stage.
@@ -129,7 +132,7 @@ def build(
             catalog, count=conversations, title_share=title_share, seed=seed, progress=progress
         )
         save_conversations(paths.conversations, made, made_from, simulator=wanted)
-    _tokenize_stage(catalog, paths, base, codes, seed, say, progress)
+    _tokenize_stage(catalog, paths, base, codes, missing, seed, say, progress)
     if _is_trained(paths, plan):
         say("5/5 model: up to date")
         return paths
@@ -211,6 +214,7 @@ def _tokenize_stage(
     paths: BuildPaths,
     base: str,
     codes: int,
+    missing: str,
     seed: int,
     say: Say,
     progress: Progress | None,
@@ -220,7 +224,7 @@ def _tokenize_stage(
         "catalog": catalog.fingerprint,
         "features": files.sha256_file(paths.features / files.MANIFEST),
         "conversations": files.sha256_file(paths.conversations / files.MANIFEST),
-        "options": files.sha256_json([base, codes, seed]),
+        "options": files.sha256_json([base, codes, missing, seed]),
     }
     config = paths.tokenizer / files.TALKPLAY_CONFIG
     if config.exists() and TalkPlayConfig.load(config).made_from == made_from:
@@ -234,6 +238,7 @@ def _tokenize_stage(
         base=base,
         conversations=paths.conversations,
         codes=codes,
+        missing=missing,
         made_from=made_from,
         seed=seed,
         progress=progress,

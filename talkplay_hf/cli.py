@@ -180,6 +180,7 @@ def _build(args: argparse.Namespace) -> None:
         recipe=args.recipe,
         base=args.base,
         codes=args.codes,
+        missing=args.missing,
         conversations=args.conversations,
         overrides=args.overrides,
         seed=args.seed,
@@ -373,6 +374,14 @@ def _parser() -> argparse.ArgumentParser:
     def seed_flag(sub: argparse.ArgumentParser) -> None:
         sub.add_argument("--seed", type=_SEED, default=0, help="seed (default 0)")
 
+    def missing_flag(sub: argparse.ArgumentParser) -> None:
+        sub.add_argument(
+            "--missing",
+            default="reserve",
+            choices=("reserve", "impute"),
+            help="what a track without a modality gets (default: a reserved code)",
+        )
+
     def table_flags(sub: argparse.ArgumentParser) -> None:
         sub.add_argument("--playlists", help="a second table of playlists")
         sub.add_argument(
@@ -436,12 +445,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--codes", type=_COUNT, default=1024, help="codes per modality at most (default 1024)"
     )
-    sub.add_argument(
-        "--missing",
-        default="reserve",
-        choices=("reserve", "impute"),
-        help="what a track without a modality gets (default: a reserved code)",
-    )
+    missing_flag(sub)
     seed_flag(sub)
     json_flag(sub)
 
@@ -480,6 +484,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("source", help="CSV, Parquet or catalog folder")
     sub.add_argument("out", help="folder for everything")
     table_flags(sub)
+    missing_flag(sub)
     sub.add_argument("--recipe", help="training recipe (default: the quickstart)")
     sub.add_argument("--base", default="scratch", help="base model (default: a small one)")
     sub.add_argument("--codes", type=_COUNT, default=1024, help="codes per modality at most")

@@ -129,3 +129,9 @@ def test_a_folder_that_is_no_catalog_is_refused(tmp_path: Path):
     with pytest.raises(ArtifactError, match="music"):
         build(tmp_path / "music", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_another_policy_for_missing_modalities_makes_other_tokens(builder: Builder):
+    builder.run()
+    assert builder.run(missing="impute") == ["4/5", "5/5"]
+    assert builder.run(missing="impute") == []
