@@ -11,7 +11,7 @@ from talkplay_hf.conversations.dataset import load_conversations, save_conversat
 from talkplay_hf.conversations.simulator import simulate, suggest_openers
 from talkplay_hf.errors import ArtifactError, InputError
 from talkplay_hf.hub import files
-from talkplay_hf.tokens.config import SCRATCH, TalkPlayConfig
+from talkplay_hf.tokens.config import SCRATCH, TalkPlayConfig, check_codes
 
 Progress = Callable[[str, int, int], None]
 Say = Callable[[str], None]
@@ -102,8 +102,7 @@ def build(
     recipe = Path(recipe) if recipe is not None else quickstart_recipe()
     if not recipe.is_file():
         raise InputError(f"{recipe}: no such recipe")
-    if codes < 2 or codes & (codes - 1):
-        raise InputError(f"codes {codes}: must be a power of two, at least 2")
+    check_codes(codes)
     files.check_target(paths.model, "model")
     plan = files.sha256_json([files.sha256_file(recipe), base, seed, list(overrides)])
     if not _is_trained(paths, plan):

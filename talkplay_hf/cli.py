@@ -294,6 +294,8 @@ def _evaluate(args: argparse.Namespace) -> None:
 def _serve(args: argparse.Namespace) -> None:
     import importlib.util
 
+    from talkplay_hf.hub import files
+
     here = Path(__file__).parent
     candidates = (here / "_space" / "app.py", here.parent / "space" / "app.py")
     path = next((path for path in candidates if path.exists()), None)
@@ -306,7 +308,7 @@ def _serve(args: argparse.Namespace) -> None:
     sys.modules[spec.name] = page
     spec.loader.exec_module(page)
     catalog = args.catalog
-    if catalog is None and (Path(args.model).parent / "catalog" / "manifest.json").exists():
+    if catalog is None and (Path(args.model).parent / "catalog" / files.MANIFEST).exists():
         catalog = str(Path(args.model).parent / "catalog")
     page.launch(args.model, catalog=catalog, host=args.host, port=args.port, open_browser=args.open)
 

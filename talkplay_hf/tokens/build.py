@@ -20,7 +20,7 @@ from talkplay_hf.tokens.codebooks import (
     health,
     label_codes,
 )
-from talkplay_hf.tokens.config import MISSING_POLICIES, TalkPlayConfig
+from talkplay_hf.tokens.config import MISSING_POLICIES, TalkPlayConfig, check_codes
 from talkplay_hf.tokens.tokenizer import TalkPlayTokenizer
 
 Vectors = tuple[np.ndarray, np.ndarray]
@@ -80,8 +80,7 @@ def tokenize(
     """
     if missing not in MISSING_POLICIES:
         raise InputError(f"missing {missing!r}: must be one of {MISSING_POLICIES}")
-    if codes < 2 or codes & (codes - 1):
-        raise InputError(f"codes {codes}: must be a power of two, at least 2")
+    check_codes(codes)
     vectors = [modalities[name] for name in MODALITIES]
     if any(len(rows) != len(catalog) for rows, _ in vectors):
         raise InputError("the features were made from another catalog; run `talkplay embed` again")

@@ -7,7 +7,7 @@ from typing import Any
 
 from talkplay_hf import __version__
 from talkplay_hf.catalog.schema import MODALITIES
-from talkplay_hf.errors import ArtifactError, ConfigError
+from talkplay_hf.errors import ArtifactError, ConfigError, InputError
 from talkplay_hf.hub import files
 
 SCRATCH = "scratch"
@@ -21,6 +21,16 @@ MISSING_POLICIES = ("reserve", "impute")
 def music_token(modality: str, code: int) -> str:
     """The token of a code, such as `<|audio-29|>` (paper 4.1, Token Mapping)."""
     return f"<|{modality}-{code}|>"
+
+
+def check_codes(codes: int) -> None:
+    """Check an upper bound of the codebook size.
+
+    Raises:
+        InputError: If it is not a power of two of at least 2.
+    """
+    if codes < 2 or codes & (codes - 1):
+        raise InputError(f"codes {codes}: must be a power of two, at least 2")
 
 
 @dataclass(frozen=True)

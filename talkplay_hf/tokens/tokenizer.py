@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from tokenizers import AddedToken
+from tokenizers.processors import ByteLevel
 from transformers import PreTrainedTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from talkplay_hf.catalog.schema import Message
@@ -102,7 +103,7 @@ class TalkPlayTokenizer(PreTrainedTokenizerFast, _FastAsPython):  # type: ignore
             padding_side="left",
         )
         # the template writes the special tokens itself
-        tokenizer.backend_tokenizer.post_processor = _no_post_processor()
+        tokenizer.backend_tokenizer.post_processor = ByteLevel(trim_offsets=False)
         tokenizer.add_tokens(
             [AddedToken(token, special=True, normalized=False) for token in music_tokens],
             special_tokens=True,
@@ -272,9 +273,3 @@ def _chat_template(style: str, begin: str | None) -> str:
     values = dict(zip(names, HEADER_STYLES[style], strict=True)) | {"begin": begin or ""}
     head = "".join(f"{{%- set {name} = {json.dumps(value)} %}}\n" for name, value in values.items())
     return head + (Path(__file__).parent / "chat_template.jinja").read_text(encoding="utf-8")
-
-
-def _no_post_processor() -> Any:
-    from tokenizers.processors import ByteLevel
-
-    return ByteLevel(trim_offsets=False)
