@@ -1,0 +1,123 @@
+"""The encoders of the modalities: one small protocol, each encoder chosen by name in a config.
+
+An encoder is a frozen dataclass whose fields are its options. What it needs of the run (device,
+seed, resumable batches, what was fitted before) it asks of the `Run` that is handed to it.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
+from importlib import import_module
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+
+from talkplay_hf.catalog.schema import MODALITIES, Catalog
+from talkplay_hf.errors import ConfigError
+from talkplay_hf.features.store import ModalityVectors
+
+
+class Run(Protocol):
+    """What an encoder may ask of the embedding run.
+
+    Attributes:
+        device (`str`): Where a model should run: `"cpu"`, `"cuda"`, `"cuda:1"`, `"mps"`.
+        seed (`int`): Seed of everything that draws.
+        fit_on (`np.ndarray` of shape `[n]`, bool): Tracks that a trained part may see (no cold
+            ones).
+    """
+
+    device: str
+    seed: int
+    fit_on: np.ndarray
+
+    def map_tracks(
+        self,
+        inputs: Sequence[Any],
+        encode: Callable[[list[Any]], np.ndarray],
+        *,
+        load: Callable[[Any], Any] | None = None,
+        batch_size: int = 32,
+    ) -> ModalityVectors:
+        """Encode the inputs of all tracks in fixed batches, resumable shard by shard.
+
+        Args:
+            inputs (`Sequence`): One a track, in catalog order; `None` where the modality is
+                missing.
+            encode (`Callable`): From the loaded inputs of a batch to `[b, d]` float32.
+            load (`Callable`, *optional*): From one input to what `encode` takes. What it raises
+                (`InputError`, `OSError`) is counted against that track, or stops the run, by
+                option of the run.
+            batch_size (`int`): Tracks a batch.
+        """
+        ...
+
+    def fitted(self) -> dict[str, np.ndarray] | None:
+        """What an earlier run kept, where this run applies it to other tracks; else `None`."""
+        ...
+
+    def keep(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Keep what was fitted beside the vectors."""
+        ...
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        """Tell how far the work is."""
+        ...
+
+
+class Encoder(Protocol):
+    """Makes the vectors of one modality (paper 4.1, Item Embeddings)."""
+
+    modalities: ClassVar[tuple[str, ...]]
+
+    def encode(self, catalog: Catalog, modality: str, run: Run) -> ModalityVectors:
+        """The vectors of one modality for every track of a catalog, in catalog order."""
+        ...
+
+
+TEXT = ("semantic", "metadata", "lyrics")
+# Name -> where the class is; imported when it is used.
+ENCODERS = {
+    "ppmi-svd": "talkplay_hf.features.cooccurrence:PpmiSvd",
+    "item2vec": "talkplay_hf.features.item2vec:Item2Vec",
+    "tfidf-svd": "talkplay_hf.features.text:TfidfSvd",
+    "sentence-transformers": "talkplay_hf.features.sentences:SentenceEncoder",
+    "descriptors": "talkplay_hf.features.audio:Descriptors",
+    "librosa": "talkplay_hf.features.librosa_audio:LibrosaDescriptors",
+    "clap": "talkplay_hf.features.clap:Clap",
+    "muq": "talkplay_hf.features.muq:Muq",
+}
+DEFAULTS = dict.fromkeys(TEXT, "tfidf-svd") | {"playlist": "ppmi-svd", "audio": "descriptors"}
+
+
+def make_encoder(modality: str, config: Mapping[str, Any] | str | None = None) -> Encoder:
+    """Make the encoder of a modality from its part of a config.
+
+    Args:
+        modality (`str`): The modality.
+        config (`Mapping` or `str`, *optional*): `{"encoder": name, option: value, ...}`, or the
+            name alone; the embedded default when left out.
+
+    Raises:
+        ConfigError: If the modality, the encoder or an option is unknown, or the encoder cannot
+            serve the modality.
+    """
+    if modality not in MODALITIES:
+        raise ConfigError(f"{modality!r} is no modality; they are {', '.join(MODALITIES)}")
+    options = {"encoder": config} if isinstance(config, str) else dict(config or {})
+    name = options.pop("encoder", DEFAULTS[modality])
+    if name not in ENCODERS:
+        raise ConfigError(f"{modality}: unknown encoder {name!r}; there are {', '.join(ENCODERS)}")
+    module, _, noun = ENCODERS[name].partition(":")
+    encoder = getattr(import_module(module), noun)
+    if modality not in encoder.modalities:
+        raise ConfigError(
+            f"{modality}: the encoder {name!r} is for {', '.join(encoder.modalities)}"
+        )
+    known = [field.name for field in fields(encoder)]
+    for option in options:
+        if option not in known:
+            raise ConfigError(
+                f"{modality}: {name} has no option {option!r}; it has {', '.join(known) or 'none'}"
+            )
+    made: Encoder = encoder(**options)
+    return made
