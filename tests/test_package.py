@@ -61,7 +61,7 @@ def rooms_imported(tree: ast.AST) -> set[str]:
 
 def test_every_room_is_in_the_table():
     rooms = {path.name for path in ROOT.iterdir() if (path / "__init__.py").exists()}
-    assert rooms == set(ALLOWED)
+    assert rooms == set(ALLOWED) | {"cli"}
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)

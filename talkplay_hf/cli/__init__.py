@@ -1,0 +1,33 @@
+"""The `talkplay` command: one thin function a subcommand."""
+
+import sys
+from collections.abc import Sequence
+
+from talkplay_hf.cli.parser import make_parser
+from talkplay_hf.cli.show import close_bars
+from talkplay_hf.errors import TalkPlayError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; the exit status."""
+    parser = make_parser()
+    args, rest = parser.parse_known_args(arguments)
+    if rest and args.command not in ("train", "build"):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    args.overrides = rest
+    try:
+        try:
+            args.run(args)
+        finally:
+            close_bars()
+    except TalkPlayError as error:
+        print(f"talkplay {args.command}: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"talkplay {args.command}: {where}{error.strerror or error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"talkplay {args.command}: stopped", file=sys.stderr)
+        return 130
+    return 0

@@ -1,0 +1,7 @@
+"""`python -m talkplay_hf.cli`."""
+
+import sys
+
+from talkplay_hf.cli import main
+
+sys.exit(main())
