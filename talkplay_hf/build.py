@@ -1,17 +1,18 @@
 """From a table of songs to a model in one go: every stage with its defaults, none done twice."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from talkplay_hf.catalog.importer import import_table
 from talkplay_hf.catalog.schema import Catalog
+from talkplay_hf.catalog.splits import SplitOptions
 from talkplay_hf.conversations.dataset import load_conversations, save_conversations
 from talkplay_hf.conversations.simulator import simulate, suggest_openers
 from talkplay_hf.errors import ArtifactError, InputError
 from talkplay_hf.hub import files
-from talkplay_hf.tokens.config import SCRATCH, TalkPlayConfig, check_codes
+from talkplay_hf.tokens.config import DEFAULT_MISSING, SCRATCH, TalkPlayConfig, check_codes
 
 Progress = Callable[[str, int, int], None]
 Say = Callable[[str], None]
@@ -63,7 +64,7 @@ def build(
     recipe: str | Path | None = None,
     base: str = SCRATCH,
     codes: int = 1024,
-    missing: str = "reserve",
+    missing: str = DEFAULT_MISSING,
     conversations: int = 12_000,
     overrides: Sequence[str] = (),
     seed: int = 0,
@@ -84,8 +85,7 @@ def build(
         base (`str`): Base model id or folder; `"scratch"` trains a small tokenizer and a small
             Llama on the catalog's own text.
         codes (`int`): Upper bound of the codebook size.
-        missing (`str`): Policy for missing modalities, see `TalkPlayConfig`. `"impute"` also keeps
-            tracks without playlists within reach of the model.
+        missing (`str`): Policy for missing modalities, see `TalkPlayConfig`.
         conversations (`int`): Number of simulated conversations.
         overrides (`Sequence[str]`): Further arguments for the recipe, such as `--max_steps 100`.
         seed (`int`): Seed of every stage.
@@ -112,7 +112,7 @@ def build(
     if len(catalog) < 2:
         raise InputError(f"{source}: {len(catalog)} track is not enough to recommend from")
     made_from = {"catalog": catalog.fingerprint}
-    embedding = {"dim": DIM, "seed": seed}
+    embedding: dict[str, Any] = {"dim": DIM, "seed": seed}
     if _is_made_from(paths.features, "features", made_from, options=embedding):
         say("2/5 features: up to date")
     else:
@@ -187,6 +187,8 @@ def _catalog_stage(
     say: Say,
 ) -> Catalog:
     if Path(source).is_dir():
+        if files.folder_kind(Path(source)) != "catalog":
+            raise InputError(f"{source}: is no catalog folder; make one with `talkplay import`")
         say(f"1/5 catalog: {source}")
         return Catalog.load(source)
     if not Path(source).exists():
@@ -196,7 +198,11 @@ def _catalog_stage(
     made_from = {"source": files.sha256_file(source)}
     if playlists is not None:
         made_from["playlists"] = files.sha256_file(playlists)
-    options = {"columns": dict(columns or {}), "encoding": encoding}
+    options = {
+        "columns": dict(columns or {}),
+        "encoding": encoding,
+        "split": asdict(SplitOptions()),
+    }
     if _is_made_from(paths.catalog, "catalog", made_from, options=options):
         say("1/5 catalog: up to date")
     else:
@@ -221,7 +227,7 @@ def _tokenize_stage(
     """Make the tokenizer folder if it is not up to date."""
     made_from = {
         "catalog": catalog.fingerprint,
-        "features": files.sha256_file(paths.features / files.MANIFEST),
+        "features": _identity(paths.features),
         "conversations": files.sha256_file(paths.conversations / files.MANIFEST),
         "options": files.sha256_json([base, codes, missing, seed]),
     }
@@ -253,7 +259,7 @@ def make_tokenizer(
     base: str = SCRATCH,
     conversations: str | Path | None = None,
     codes: int = 1024,
-    missing: str = "reserve",
+    missing: str = DEFAULT_MISSING,
     made_from: dict[str, str] | None = None,
     seed: int = 0,
     progress: Progress | None = None,
@@ -268,7 +274,8 @@ def make_tokenizer(
         conversations (`str` or `Path`, *optional*): Conversations whose text a small BPE learns.
         codes (`int`): Upper bound of the codebook size.
         missing (`str`): Policy for missing modalities, see `TalkPlayConfig`.
-        made_from (`dict[str, str]`, *optional*): SHA-256 of the inputs, by name.
+        made_from (`dict[str, str]`, *optional*): SHA-256 of the inputs, by name; those of the
+            catalog and the features when left out.
         seed (`int`): Seed of K-means and the example requests.
         progress (`Callable`, *optional*): Called with (what, done, total).
 
@@ -277,16 +284,14 @@ def make_tokenizer(
 
     Raises:
         ArtifactError: If the features were made from other tracks.
+        LeakageError: If an encoder of the features was fitted on a cold track.
     """
-    from talkplay_hf.features.store import load_features
+    from talkplay_hf.features.embed import check_fitted
     from talkplay_hf.tokens.bpe import train_bpe
     from talkplay_hf.tokens.build import catalog_texts, load_base_tokenizer, tokenize
 
-    track_ids, modalities = load_features(features)
-    if track_ids != catalog.track_ids:
-        raise ArtifactError(
-            f"{features}: was made from other tracks than the catalog; run `talkplay embed` again"
-        )
+    vectors = _vectors(features, catalog)
+    check_fitted(features, catalog)
     if base == SCRATCH:
         texts = list(catalog_texts(catalog))
         if conversations is not None:
@@ -297,7 +302,7 @@ def make_tokenizer(
         tokenizer = load_base_tokenizer(base)
     return tokenize(
         catalog,
-        {name: (m.vectors, m.present) for name, m in modalities.items()},
+        vectors,
         out,
         base=tokenizer,
         base_name=base,
@@ -305,9 +310,63 @@ def make_tokenizer(
         missing=missing,
         examples=suggest_openers(catalog, seed=seed),
         seed=seed,
-        made_from=made_from,
+        made_from=made_from or {"catalog": catalog.fingerprint, "features": _identity(features)},
         progress=progress,
     )
+
+
+def extend_tokenizer(
+    catalog: Catalog,
+    features: str | Path,
+    folder: str | Path,
+    out: str | Path,
+    *,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Add tracks to a tokenizer or model folder, see `add_tracks`; nothing is fitted again.
+
+    Args:
+        catalog (`Catalog`): The tracks to add.
+        features (`str` or `Path`): Their features folder, made by `embed(..., like=)`.
+        folder (`str` or `Path`): The tokenizer or model folder.
+        out (`str` or `Path`): The folder to write; may be the same folder.
+        progress (`Callable`, *optional*): Called with (what, done, total).
+
+    Returns:
+        `dict[str, Any]`: `added`, `updated` and the codebook `health`.
+
+    Raises:
+        ArtifactError: If the features were not made like those of the folder, or of other tracks.
+    """
+    from talkplay_hf.tokens.extend import add_tracks
+
+    vectors = _vectors(features, catalog)
+    if (Path(folder) / files.TALKPLAY_CONFIG).exists():
+        wanted = TalkPlayConfig.load(Path(folder) / files.TALKPLAY_CONFIG).made_from.get("features")
+        like = files.read_manifest(features, "features")["made_from"].get("like")
+        if wanted is not None and wanted not in (like, _identity(features)):
+            raise ArtifactError(
+                f"{features}: was not made like the features of {folder}; make it with "
+                "`talkplay embed --like` and the features folder that the codebooks come from"
+            )
+    return add_tracks(folder, catalog, vectors, out, progress=progress)
+
+
+def _vectors(features: str | Path, catalog: Catalog) -> dict[str, Any]:
+    """The vectors of a catalog's tracks: `(vectors [n, d], present [n])` by modality."""
+    from talkplay_hf.features.store import load_features
+
+    track_ids, modalities = load_features(features)
+    if track_ids != catalog.track_ids:
+        raise ArtifactError(
+            f"{features}: was made from other tracks than the catalog; run `talkplay embed` again"
+        )
+    return {name: (made.vectors, made.present) for name, made in modalities.items()}
+
+
+def _identity(features: str | Path) -> str:
+    """SHA-256 that identifies a features folder by its content."""
+    return files.sha256_json(files.read_manifest(features, "features")["files"])
 
 
 def health_line(report: Mapping[str, Any]) -> str:

@@ -23,3 +23,7 @@ class MissingExtraError(TalkPlayError, ImportError):
 
 class NoTrackError(TalkPlayError):
     """The rules in force leave no track to recommend."""
+
+
+class LeakageError(TalkPlayError):
+    """What is held out for testing has got into what trains; the message names it."""

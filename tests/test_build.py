@@ -8,7 +8,7 @@ import pytest
 from talkplay_hf.build import BuildPaths, build
 from talkplay_hf.catalog.schema import Catalog
 from talkplay_hf.conversations.dataset import load_conversations
-from talkplay_hf.errors import ArtifactError, ConfigError, InputError
+from talkplay_hf.errors import ConfigError, InputError
 
 TINY = (
     *("--max_steps", "1"),
@@ -126,7 +126,7 @@ def test_a_missing_source_is_refused(tmp_path: Path):
 
 def test_a_folder_that_is_no_catalog_is_refused(tmp_path: Path):
     (tmp_path / "music").mkdir()
-    with pytest.raises(ArtifactError, match="music"):
+    with pytest.raises(InputError, match=r"music: is no catalog folder; .*talkplay import"):
         build(tmp_path / "music", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

@@ -14,8 +14,8 @@ from talkplay_hf.conversations.dataset import load_conversations
 from talkplay_hf.features.store import load_features
 
 COMMANDS = (
-    "world", "import", "embed", "tokenize", "synthesize", "train", "build", "chat", "evaluate",
-    "serve", "doctor",
+    "world", "import", "stats", "annotate", "embed", "tokenize", "synthesize", "train", "build",
+    "chat", "evaluate", "serve", "doctor",
 )  # fmt: skip
 RECIPE = Path(__file__).parent.parent / "recipes" / "quickstart" / "sft.yaml"
 TINY = (
@@ -290,7 +290,9 @@ def test_the_stages_one_by_one(talkplay: Run, tmp_path: Path):
     assert json.loads(out) == {"tracks": 12, "playlists": 12, "audio": False}
     status, out, _ = talkplay("embed", world, features, "--json", "--dim", "4")
     assert status == 0
-    assert json.loads(out)["metadata"] == {"dimensions": 4, "present": 12}
+    metadata = json.loads(out)["metadata"]
+    assert (metadata["encoder"]["encoder"], metadata["dim"]) == ("tfidf-svd", 4)
+    assert (metadata["present"], metadata["failures"]) == (12, 0)
     assert load_features(features)[0] == Catalog.load(world).track_ids
     status, out, _ = talkplay("synthesize", world, talks, "--count", "9", "--json")
     assert status == 0

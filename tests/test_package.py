@@ -114,8 +114,14 @@ def test_nothing_runs_foreign_code(path: Path):
             on_os = isinstance(node.func, ast.Attribute) and node.func.attr in ("system", "popen")
             assert not on_os, where
             for keyword in node.keywords:
-                if keyword.arg in ("shell", "trust_remote_code", "allow_pickle"):
+                if keyword.arg in ("shell", "allow_pickle"):
                     assert getattr(keyword.value, "value", None) is False, where
+                if keyword.arg == "trust_remote_code":  # a constant, or what the user said
+                    asked = ast.unparse(keyword.value)
+                    assert asked in ("False", "self.trust_remote_code"), where
+        if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == "trust_remote_code":
+            assert node.value is not None, where
+            assert ast.unparse(node.value) == "False", where
 
 
 def undocumented(tree: ast.Module) -> list[str]:

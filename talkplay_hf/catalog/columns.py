@@ -110,10 +110,11 @@ class Source:
                 record[name] = row[name][0].as_py()
             except (pa.ArrowException, ValueError, OverflowError):
                 record[name] = None
-        return Reject(self.path.name, self.rows[index], reason, _record(record))
+        return Reject(self.path.name, self.rows[index], reason, record_text(record))
 
 
-def _record(record: Mapping[str, Any]) -> str:
+def record_text(record: Mapping[str, Any]) -> str:
+    """A row as JSON text for `Reject.record`, long cells cut."""
     # Cells are cut, not the JSON text, so that it stays JSON.
     short = {
         name: value if value is None or isinstance(value, int | float) else str(value)[:200]
@@ -242,7 +243,7 @@ def _parse_csv(path: Path, lines: list[str], mark: str) -> Source:
             reason = f"the quote opened in line {first_line + 1} is never closed"
         if reason:
             record = {f"cell_{number}": cell for number, cell in enumerate(cells[:100], 1)}
-            rejects.append(Reject(path.name, row, reason, _record(record)))
+            rejects.append(Reject(path.name, row, reason, record_text(record)))
         else:
             records.append(cells)
             rows.append(row)

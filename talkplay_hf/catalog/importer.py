@@ -6,23 +6,15 @@ number of the row (the first row under the header is 1, blank lines do not count
 without line breaks inside cells row 1 stands on line 2), the reason and what the row held.
 """
 
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from talkplay_hf.catalog.cells import (
-    LYRICS_LENGTH,
-    MISSING,
-    Cells,
-    extra_columns,
-    parse_columns,
-)
+from talkplay_hf.catalog.cells import MISSING, Cells, extra_columns, parse_columns
 from talkplay_hf.catalog.columns import (
     PLAYLIST_ALIASES,
     TRACK_ALIASES,
@@ -33,24 +25,27 @@ from talkplay_hf.catalog.columns import (
     read_source,
     varies,
 )
+from talkplay_hf.catalog.enrich import Enriched, check_sources, enrich, to_facts
 from talkplay_hf.catalog.import_audio import copy_clips, place_clip
+from talkplay_hf.catalog.import_entries import (
+    MEMBERSHIP_COLUMNS,
+    PlaylistEntry,
+    TrackEntry,
+    cut_texts,
+    is_control_like,
+    make_id,
+    union,
+    write_rejects,
+)
 from talkplay_hf.catalog.import_report import ImportReport
+from talkplay_hf.catalog.leakage import split_checked
 from talkplay_hf.catalog.schema import PLAYLIST_SCHEMA, TRACK_SCHEMA, Catalog
-from talkplay_hf.catalog.splits import playlist_splits, with_splits
+from talkplay_hf.catalog.splits import SplitOptions
 from talkplay_hf.errors import InputError
 from talkplay_hf.hub import files
 
 __all__ = ["ImportReport", "import_table"]
 
-TEXT_LENGTH = 1_000
-_LENGTHS = {"title": TEXT_LENGTH, "artist": TEXT_LENGTH, "album": TEXT_LENGTH}
-_LENGTHS |= {"lyrics": LYRICS_LENGTH, "caption": LYRICS_LENGTH}
-_CONTROL_LIKE = re.compile(r"<\|[^<>|\s]{1,64}\|>|<(?:start|end)_of_music>")
-_PLAYLIST_FIELDS = {
-    "name": "playlist_name",
-    "description": "playlist_description",
-    "created_at": "playlist_created_at",
-}
 _COUNTED = (
     "merged",
     "conflicts",
@@ -61,45 +56,6 @@ _COUNTED = (
     "dropped_playlists",
     "missing_audio",
 )
-# Positions in another table: they mean nothing here and would leak held-out playlists.
-_MEMBERSHIP = frozenset({"playlists", "playlistids"})
-
-
-@dataclass
-class _TrackEntry:
-    """A track in the making: the number of its first row, its values, the rows that agree."""
-
-    row: int
-    values: dict[str, Any]
-    rows: list[int]
-
-
-@dataclass
-class _PlaylistEntry:
-    """A playlist in the making: its values, its tracks, its rows in either table."""
-
-    values: dict[str, Any] = field(default_factory=dict)
-    members: dict[str, tuple[bool, float, int]] = field(default_factory=dict)
-    rows: list[int] = field(default_factory=list)
-    second_rows: list[int] = field(default_factory=list)
-
-    def describe(self, about: Mapping[str, Any]) -> None:
-        """Add what a row says about the playlist; what was said first stays."""
-        for name, standard in _PLAYLIST_FIELDS.items():
-            if self.values.get(name) is None:
-                self.values[name] = about.get(standard)
-
-    def add(self, track_id: str, position: float | None) -> bool:
-        """Add a track at a position, or else after those that have one, unless it is there."""
-        new = track_id not in self.members
-        if new:
-            self.members[track_id] = (position is None, position or 0.0, len(self.members))
-        return new
-
-    @property
-    def track_ids(self) -> list[str]:
-        """The track ids in order."""
-        return sorted(self.members, key=self.members.__getitem__)
 
 
 def import_table(
@@ -109,6 +65,11 @@ def import_table(
     playlists: str | Path | None = None,
     columns: Mapping[str, str] | None = None,
     encoding: str | None = None,
+    join: Sequence[str | Path] | str | Path = (),
+    join_columns: Mapping[str, str] | None = None,
+    audio_dir: str | Path | None = None,
+    split: SplitOptions | None = None,
+    on_error: str = "skip",
 ) -> ImportReport:
     """Make a catalog folder from a CSV or Parquet table.
 
@@ -118,8 +79,8 @@ def import_table(
     is one of the catalog's, `source_` goes before it. A column of lyrics named `lyrics_bow` is read
     as a bag of words: `love:2 you:1` becomes `love love you`; where the bag counts word numbers,
     `25:2,3:1`, the numbers stand for the words (`25 25 3`), enough for tf-idf but no text to show.
-    A tenth of the playlists is held out for tests and a twentieth for validation, unless the table
-    of playlists has a column `split` that says which, see `with_splits`. Audio files that the table
+    Playlists are held out for tests and validation, unless the table of playlists has a column
+    `split` that says which, see `split_catalog`. Audio files that the table
     names by a path, relative to its folder or absolute, are copied into the catalog folder; a path
     without a file becomes null and is counted, URLs stay.
 
@@ -134,25 +95,41 @@ def import_table(
             guess is wrong. An empty string means that the table has no such column. The playlist
             columns belong to the table of playlists where there is one.
         encoding (`str`, *optional*): Encoding of a CSV; UTF-8 by default.
+        join (`Sequence[str | Path]`): Tables of further columns of the tracks, see `join_table`.
+        join_columns (`Mapping[str, str]`, *optional*): The same as `columns`, for those tables.
+        audio_dir (`str` or `Path`, *optional*): A folder of audio files for the tracks that the
+            first table names none of, see `find_audio`. They come by hard link, or are copied where
+            that cannot be.
+        split (`SplitOptions`, *optional*): How to split the playlists.
+        on_error (`str`): `"skip"` to reject bad rows and files and go on, `"stop"` to raise at the
+            first.
 
     Returns:
         `ImportReport`: The counts and the columns used.
 
     Raises:
-        InputError: If a file cannot be used, or no row of it.
+        InputError: If a file cannot be used, or no row of it, or as `on_error` says.
         ArtifactError: If `out` is a file, or a folder with something else in it.
+        LeakageError: If a split of the user's own leaks, see `split_checked`.
     """
     given = {"source": source} if playlists is None else {"source": source, "playlists": playlists}
-    for path in given.values():
-        if Path(out).resolve() in Path(path).resolve().parents:
-            raise InputError(f"{path}: lies in {out}, which would be replaced; name another folder")
+    check_sources(out, tables=list(given.values()), join=join, audio_dir=audio_dir)
     first = read_source(source, encoding)
     second = None if playlists is None else read_source(playlists, encoding)
-    return _Import(first, second, columns or {}).write(
-        out,
-        {name: files.sha256_file(path) for name, path in given.items()},
-        {"columns": dict(columns or {}), "encoding": encoding},
+    run = _Import(first, second, columns or {})
+    split = split or SplitOptions()
+    catalog = run.catalog(split, stop=on_error == "stop")
+    enriched = enrich(
+        catalog,
+        join=join,
+        audio_dir=audio_dir,
+        columns=join_columns,
+        encoding=encoding,
+        on_error=on_error,
     )
+    made_from = {name: files.sha256_file(path) for name, path in given.items()}
+    options = {"columns": dict(columns or {}), "encoding": encoding, "split": asdict(split)}
+    return run.write(out, catalog, enriched, made_from, options)
 
 
 class _Import:
@@ -162,8 +139,8 @@ class _Import:
         self.first, self.second = first, second
         self.cells = Cells()
         self.rejects = list(first.rejects)
-        self.tracks: dict[str, _TrackEntry] = {}
-        self.playlists: dict[str, _PlaylistEntry] = {}
+        self.tracks: dict[str, TrackEntry] = {}
+        self.playlists: dict[str, PlaylistEntry] = {}
         self.counts = dict.fromkeys(_COUNTED, 0)
         self.clips: dict[str, Path] = {}
         self.playlist_columns: dict[str, list[str]] = {}
@@ -191,7 +168,7 @@ class _Import:
                 )
         self.per_pair = "playlist_id" in self.columns or "playlist_name" in self.columns
         for name in left_over(self.first, self.columns):
-            if normal(name) in _MEMBERSHIP:
+            if normal(name) in MEMBERSHIP_COLUMNS:
                 self.dropped.append(name)
             elif self.per_pair and normal(name).startswith("playlist"):
                 self.of_playlists.append(name)
@@ -246,12 +223,12 @@ class _Import:
         """Take a row, setting its `track_id` where it has none; return why not, if not."""
         generated = values.get("track_id") is None
         if generated:
-            values["track_id"] = _make_id(values["title"], values["artist"])
+            values["track_id"] = make_id(values["title"], values["artist"])
         track_id = values["track_id"]
         entry = self.tracks.get(track_id)
         if entry is None:
-            self.tracks[track_id] = _TrackEntry(row, values, [index])
-            values["tags"] = _union((), values["tags"])
+            self.tracks[track_id] = TrackEntry(row, values, [index])
+            values["tags"] = union((), values["tags"])
             self.counts["generated_ids"] += generated
             return None
         if not self.per_pair:
@@ -265,7 +242,7 @@ class _Import:
         entry.rows.append(index)
         for name, value in values.items():
             if name == "tags":
-                kept[name] = _union(kept[name], value)
+                kept[name] = union(kept[name], value)
             elif name == "popularity" and None not in (value, kept[name]):
                 kept[name] = max(value, kept[name])
             elif kept[name] is None:
@@ -278,11 +255,11 @@ class _Import:
             entry.rows.append(index)
             self.counts["duplicate_pairs"] += not entry.add(track_id, about.get("position"))
 
-    def _playlist(self, about: Mapping[str, Any]) -> _PlaylistEntry | None:
+    def _playlist(self, about: Mapping[str, Any]) -> PlaylistEntry | None:
         playlist_id = about.get("playlist_id") or about.get("playlist_name")
         if playlist_id is None:
             return None
-        entry = self.playlists.setdefault(playlist_id, _PlaylistEntry())
+        entry = self.playlists.setdefault(playlist_id, PlaylistEntry())
         entry.describe(about)
         return entry
 
@@ -327,13 +304,7 @@ class _Import:
 
     def _track_table(self) -> pa.Table:
         entries = [entry.values for entry in self.tracks.values()]
-        for values in entries:
-            for name, length in _LENGTHS.items():
-                if len(values.get(name) or "") > length:
-                    values[name] = values[name][:length].rstrip()
-                    self.counts["cut"] += 1
-            self.counts["cut"] += sum(len(tag) > TEXT_LENGTH for tag in values["tags"])
-            values["tags"] = [tag[:TEXT_LENGTH].rstrip() for tag in values["tags"]] or None
+        self.counts["cut"] += sum(map(cut_texts, entries))
         table = pa.Table.from_pylist(entries, schema=TRACK_SCHEMA)
         rows = [entry.rows for entry in self.tracks.values()]
         taken = {*TRACK_SCHEMA.names, "year"}
@@ -366,60 +337,64 @@ class _Import:
             table = table.append_column(name, column)
         return table
 
-    def write(
-        self, out: str | Path, made_from: Mapping[str, str], options: Mapping[str, Any]
-    ) -> ImportReport:
-        """Do the import and write the folder."""
+    def catalog(self, split: SplitOptions, *, stop: bool) -> Catalog:
+        """Do the import, in memory.
+
+        Raises:
+            InputError: If no row can be taken, or one is rejected and `stop` is set.
+        """
         self._read_tracks()
         if self.second is not None:
             self._read_playlists(self.second)
+        if stop and self.rejects:
+            first = min(self.rejects, key=lambda one: (one.source != self.first.path.name, one.row))
+            raise InputError(f"{first.source}: row {first.row}: {first.reason}")
         self._find_clips()
         catalog = Catalog(self._track_table(), self._playlist_table())
-        width = catalog.playlists.num_columns  # a split that is drawn stands behind all of theirs
-        catalog = with_splits(catalog)
+        extra, of_playlists = len(catalog.extra_columns), catalog.playlists.num_columns
+        # its own columns stand behind all of theirs
+        catalog, self.split = split_checked(catalog, split)
+        self.extra = catalog.extra_columns[:extra]
+        self.playlist_extra = catalog.playlists.column_names[len(PLAYLIST_SCHEMA) : of_playlists]
+        return catalog
+
+    def write(
+        self,
+        out: str | Path,
+        catalog: Catalog,
+        enriched: Enriched,
+        made_from: Mapping[str, str],
+        options: Mapping[str, Any],
+    ) -> ImportReport:
+        """Write the folder, and report."""
         sources = [self.first] if self.second is None else [self.first, self.second]
         report = ImportReport(
             sources=[source.path.name for source in sources],
             tracks=len(catalog),
             playlists=catalog.playlists.num_rows,
             rows=len(self.first.rows) + len(self.first.rejects),
-            held_out=sum(split != "train" for split in playlist_splits(catalog).values()),
+            held_out=catalog.playlists.num_rows - self.split.counts.get("train", 0),
+            split=self.split,
             rejects=len(self.rejects),
-            control_like=sum(_is_control_like(entry.values) for entry in self.tracks.values()),
+            control_like=sum(is_control_like(entry.values) for entry in self.tracks.values()),
             control_characters=self.cells.control_characters,
             unreadable=self.cells.unreadable,
             columns=self.columns,
             playlist_columns=self.playlist_columns,
-            extra=catalog.extra_columns,
-            playlist_extra=catalog.playlists.column_names[len(PLAYLIST_SCHEMA) : width],
+            extra=self.extra,
+            playlist_extra=self.playlist_extra,
             dropped_columns=self.dropped,
+            enriched=enriched.reports,
             **self.counts,
         )
+        facts: dict[str, Any] = {"import": report.to_dict(), "options": dict(options)}
+        del facts["import"]["enriched"]
+        if enriched.reports:
+            facts["enriched"] = to_facts(enriched)
         with files.staged_folder(out, "catalog") as aside:
-            catalog.write(aside)
+            enriched.catalog.write(aside)
             copy_clips(self.clips, aside)
-            if self.rejects:
-                rejects = sorted(self.rejects, key=lambda one: (one.source, one.row))
-                table = pa.Table.from_pylist([asdict(one) for one in rejects])
-                pq.write_table(table, aside / files.REJECTS, compression="zstd")
-            facts = {"import": report.to_dict(), "options": dict(options)}
-            catalog.write_manifest(aside, made_from, **facts)
+            copy_clips(enriched.clips, aside, link=True)
+            write_rejects(aside, [*self.rejects, *enriched.rejects])
+            enriched.catalog.write_manifest(aside, {**made_from, **enriched.made_from}, **facts)
         return report
-
-
-def _make_id(title: str, artist: str) -> str:
-    text = f"{title.casefold()}\x00{artist.casefold()}"
-    return "t" + hashlib.sha256(text.encode()).hexdigest()[:20]
-
-
-def _union(first: Sequence[str], more: Sequence[str]) -> list[str]:
-    """Tags in order of first sight, each once whatever its case."""
-    union: dict[str, str] = {}
-    for tag in (*first, *more):
-        union.setdefault(tag.casefold(), tag)
-    return list(union.values())
-
-
-def _is_control_like(values: Mapping[str, Any]) -> bool:
-    texts = [values.get(name) or "" for name in _LENGTHS] + list(values["tags"] or ())
-    return any(_CONTROL_LIKE.search(text) for text in texts)

@@ -15,7 +15,7 @@ import pyarrow as pa
 from talkplay_hf.catalog import world_words as words
 from talkplay_hf.catalog.render import render_clip, write_wav
 from talkplay_hf.catalog.schema import Catalog
-from talkplay_hf.catalog.splits import with_splits
+from talkplay_hf.catalog.splits import SplitOptions, with_splits
 from talkplay_hf.errors import InputError
 from talkplay_hf.hub import files
 
@@ -56,7 +56,9 @@ def make_world(
     rng = np.random.default_rng([seed, tracks])
     table, popularity = _make_tracks(tracks, rng, audio)
     lists = _make_playlists(table, popularity, tracks if playlists is None else playlists, rng)
-    catalog = with_splits(Catalog(table, lists), seed=seed)
+    # A small world has few tracks for its playlists: most are near-duplicates of some other.
+    options = SplitOptions(method="random", near_duplicates="keep", seed=seed)
+    catalog = with_splits(Catalog(table, lists), options)
     with files.staged_folder(out, "catalog") as aside:
         catalog.write(aside)
         if audio:

@@ -1,11 +1,26 @@
 """The `talkplay` command: one thin function a subcommand."""
 
+import argparse
 import sys
 from collections.abc import Sequence
 
-from talkplay_hf.cli.parser import make_parser
+from talkplay_hf import __version__
+from talkplay_hf.cli import catalog, model, tokens
+from talkplay_hf.cli.arguments import Commands, Parser
 from talkplay_hf.cli.show import close_bars
 from talkplay_hf.errors import TalkPlayError
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The parser of the whole command line."""
+    parser = Parser(
+        prog="talkplay", description="Turn a music catalogue into a conversational recommender."
+    )
+    parser.add_argument("--version", action="version", version=f"talkplay_hf {__version__}")
+    commands = Commands(parser)
+    for room in (catalog, tokens, model):
+        room.add_commands(commands)
+    return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

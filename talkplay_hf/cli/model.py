@@ -7,8 +7,96 @@ from pathlib import Path
 from typing import Any
 
 from talkplay_hf import __version__
+from talkplay_hf.cli import arguments as take
 from talkplay_hf.cli.show import column_mapping, emit, progress_bars
 from talkplay_hf.errors import InputError, TalkPlayError
+
+
+def add_commands(commands: take.Commands) -> None:
+    """Add these commands."""
+    sub = commands.add(
+        "train",
+        run_train,
+        "Train a model from a recipe; further arguments override its keys.",
+        "talkplay train --config recipes/quickstart/sft.yaml --output_dir model",
+    )
+    sub.add_argument("--config", required=True, help="the recipe, a YAML file")
+
+    sub = commands.add(
+        "build",
+        run_build,
+        "Import, embed, converse, tokenize and train in one go.",
+        "talkplay build songs.csv my_recommender",
+    )
+    sub.add_argument("source", help="CSV, Parquet or catalog folder")
+    sub.add_argument("out", help="folder for everything")
+    take.table_flags(sub)
+    take.missing_flag(sub)
+    sub.add_argument("--recipe", help="training recipe (default: the quickstart)")
+    sub.add_argument("--base", default="scratch", help="base model (default: a small one)")
+    sub.add_argument("--codes", type=take.COUNT, default=1024, help="codes per modality at most")
+    sub.add_argument(
+        "--conversations", type=take.COUNT, default=12_000, help="conversations (12000)"
+    )
+    take.seed_flag(sub)
+
+    sub = commands.add(
+        "chat",
+        run_chat,
+        "Chat in the terminal, or answer one request.",
+        'talkplay chat model --once "play some slow jazz" --json',
+    )
+    sub.add_argument("model", help="model folder or Hub id")
+    sub.add_argument("--once", metavar="TEXT", help="answer this one request and end")
+    sub.add_argument("--tracks", type=take.COUNT, default=1, help="tracks an answer (default 1)")
+    sub.add_argument("--strategy", default="sample", choices=("sample", "rank"))
+    sub.add_argument("--constraint", default="catalog", choices=("catalog", "grammar", "none"))
+    sub.add_argument("--seed", type=take.SEED, default=None, help="makes the answers repeatable")
+    take.json_flag(sub)
+
+    sub = commands.add(
+        "evaluate",
+        run_evaluate,
+        "Rank held-out conversations beside random, popularity and BM25.",
+        "talkplay evaluate out/model out/conversations --catalog out/catalog",
+    )
+    sub.add_argument("model", help="model folder or Hub id")
+    sub.add_argument("conversations", help="conversations folder")
+    sub.add_argument("--catalog", required=True, help="catalog folder")
+    sub.add_argument("--split", default="test", help="which conversations (default test)")
+    sub.add_argument("--limit", type=take.COUNT, help="conversations at most")
+    sub.add_argument(
+        "--k", type=take.COUNT, default=100, help="depth of the rankings (default 100)"
+    )
+    sub.add_argument(
+        "--negatives",
+        action="store_true",
+        help="give the ranking figures a second time with the turns of the negative set",
+    )
+    sub.add_argument(
+        "--matching",
+        type=take.whole_number(0),
+        default=0,
+        metavar="N",
+        help="also sample N answers with and without constraint and count matches",
+    )
+    sub.add_argument("--out", help="write the report as JSON to this file")
+    take.seed_flag(sub)
+    take.json_flag(sub)
+
+    sub = commands.add(
+        "serve", run_serve, "Serve the chat page.", "talkplay serve my_recommender/model"
+    )
+    sub.add_argument("model", help="model folder or Hub id")
+    sub.add_argument("--catalog", help="catalog folder with the audio clips")
+    sub.add_argument("--host", default="127.0.0.1", help="address (default 127.0.0.1)")
+    sub.add_argument("--port", type=int, default=7860, help="port (default 7860)")
+    sub.add_argument("--open", action="store_true", help="open a browser")
+
+    sub = commands.add(
+        "doctor", run_doctor, "Show versions, devices and missing extras.", "talkplay doctor"
+    )
+    take.json_flag(sub)
 
 
 def run_train(args: argparse.Namespace) -> None:
@@ -181,9 +269,15 @@ def run_doctor(args: argparse.Namespace) -> None:
 
     core = (
         "torch", "transformers", "trl", "datasets", "huggingface-hub", "accelerate", "gradio",
-        "scikit-learn", "safetensors",
+        "scikit-learn", "safetensors", "orjson",
     )  # fmt: skip
-    extras = {"eval": ("bm25s",)}
+    extras = {
+        "eval": ("bm25s",),
+        "features": ("gensim", "sentence-transformers"),
+        "audio": ("librosa", "soundfile", "soxr", "tinytag"),
+        "muq": ("muq",),
+        "plots": ("matplotlib",),
+    }
     facts: dict[str, Any] = {
         "talkplay_hf": __version__,
         "python": sys.version.split()[0],

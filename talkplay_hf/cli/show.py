@@ -34,19 +34,24 @@ def emit(value: Any, text: str, as_json: bool) -> None:
     print(json.dumps(value, ensure_ascii=False, indent=2) if as_json else text)
 
 
-def column_mapping(pairs: Sequence[str] | None) -> dict[str, str]:
-    """Read `NAME=COLUMN` pairs.
+def pairs(texts: Sequence[str] | None, option: str, form: str) -> dict[str, str]:
+    """Read the `NAME=VALUE` pairs of an option.
 
     Raises:
         InputError: If one has no equals sign.
     """
-    columns = {}
-    for pair in pairs or ():
-        name, equals, column = pair.partition("=")
+    found = {}
+    for text in texts or ():
+        name, equals, value = text.partition("=")
         if not equals:
-            raise InputError(f"--column {pair}: write it as standard_name=column_of_the_table")
-        columns[name] = column
-    return columns
+            raise InputError(f"{option} {text}: write it as {form}")
+        found[name] = value
+    return found
+
+
+def column_mapping(texts: Sequence[str] | None) -> dict[str, str]:
+    """Read `--column` pairs."""
+    return pairs(texts, "--column", "standard_name=column_of_the_table")
 
 
 def close_bars() -> None:

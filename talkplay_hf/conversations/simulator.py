@@ -17,7 +17,7 @@ import numpy as np
 
 from talkplay_hf.catalog.constraints import Constraint, satisfied
 from talkplay_hf.catalog.schema import Catalog, Conversation, Message, Track
-from talkplay_hf.catalog.splits import playlist_splits
+from talkplay_hf.catalog.splits import SPLITS, cold_tracks, playlist_splits
 from talkplay_hf.conversations.attributes import Attribute, AttributeReader
 from talkplay_hf.errors import InputError
 
@@ -56,8 +56,9 @@ def simulate(
 
     Playlists take turns; each conversation is about a random contiguous piece of one, and has the
     split of its playlist. The negative set of a request is every track outside the playlist that
-    meets the request too. A catalog without playlists gets sessions of tracks that have an
-    attribute in common; they all train.
+    meets the request too; in conversations that train or validate, none of them is cold (paper
+    3.3). A catalog without playlists gets sessions of tracks that have an attribute in common; they
+    all train.
 
     Args:
         catalog (`Catalog`): The catalog.
@@ -75,7 +76,7 @@ def simulate(
     playlists: list[tuple[str | None, tuple[str, ...]]] = []
     for playlist in catalog.iter_playlists():
         known = tuple(track_id for track_id in playlist.track_ids if track_id in catalog)
-        if known:
+        if known and splits[playlist.playlist_id] in SPLITS:
             playlists.append((playlist.playlist_id, known))
     if not len(catalog):
         raise InputError("the catalog has no track to converse about")
@@ -84,15 +85,18 @@ def simulate(
     if not playlists:
         playlists = [(None, session) for session in writer.sessions(rng)]
     order = rng.permutation(len(playlists))
+    every, warm = np.arange(len(catalog)), np.flatnonzero(~cold_tracks(catalog))
     conversations = []
     for number in range(count):
         playlist_id, known = playlists[int(order[number % len(order)])]
-        messages = tuple(writer.write(known, turns, rng))
+        split = splits[playlist_id] if playlist_id is not None else "train"
+        negatives = every if split == "test" else warm
+        messages = tuple(writer.write(known, turns, negatives, rng))
         conversations.append(
             Conversation(
                 conversation_id=f"sim-{seed}-{number:07d}",
                 playlist_id=playlist_id,
-                split=splits[playlist_id] if playlist_id is not None else "train",
+                split=split,
                 messages=messages,
             )
         )
@@ -148,9 +152,16 @@ class _Writer:
         return found
 
     def write(
-        self, playlist: Sequence[str], turns: tuple[int, int], rng: np.random.Generator
+        self,
+        playlist: Sequence[str],
+        turns: tuple[int, int],
+        negatives: np.ndarray,
+        rng: np.random.Generator,
     ) -> Iterator[Message]:
-        """Write the messages of a conversation about a piece of a playlist."""
+        """Write the messages of a conversation about a piece of a playlist.
+
+        The negative set is drawn from the rows `negatives`.
+        """
         size = min(len(playlist), int(rng.integers(turns[0], turns[1] + 1)))
         start = int(rng.integers(0, len(playlist) - size + 1))
         piece = list(dict.fromkeys(playlist[start : start + size]))
@@ -159,7 +170,7 @@ class _Writer:
         for track_id in piece:
             if rng.random() < NEGATIVE_SHARE:
                 request = self._request(track_id, last, rng)
-                negative = self._negative(request.constraints, playlist, rng)
+                negative = self._negative(request.constraints, playlist, negatives, rng)
                 if negative is not None:
                     yield request
                     yield Message("music", track_id=negative.track_id, source="negative")
@@ -172,12 +183,18 @@ class _Writer:
             last, rejected = self.track(track_id), False
 
     def _negative(
-        self, constraints: Sequence[Constraint], playlist: Sequence[str], rng: np.random.Generator
+        self,
+        constraints: Sequence[Constraint],
+        playlist: Sequence[str],
+        negatives: np.ndarray,
+        rng: np.random.Generator,
     ) -> Track | None:
         """A random track outside the playlist that meets the same request, if one turns up."""
+        if not len(negatives):
+            return None
         ids = self._catalog.track_ids
         outside = set(playlist)
-        for row in rng.integers(len(ids), size=NEGATIVE_TRIES):
+        for row in negatives[rng.integers(len(negatives), size=NEGATIVE_TRIES)]:
             if ids[row] not in outside and satisfied(constraints, self.track(ids[row])):
                 return self.track(ids[row])
         return None

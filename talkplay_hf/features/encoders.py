@@ -5,7 +5,7 @@ seed, resumable batches, what was fitted before) it asks of the `Run` that is ha
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import MISSING, asdict, fields
 from importlib import import_module
 from typing import Any, ClassVar, Protocol
 
@@ -26,9 +26,13 @@ class Run(Protocol):
             ones).
     """
 
-    device: str
     seed: int
     fit_on: np.ndarray
+
+    @property
+    def device(self) -> str:
+        """See above."""
+        ...
 
     def map_tracks(
         self,
@@ -41,8 +45,9 @@ class Run(Protocol):
         """Encode the inputs of all tracks in fixed batches, resumable shard by shard.
 
         Args:
-            inputs (`Sequence`): One a track, in catalog order; `None` where the modality is
-                missing.
+            inputs (`Sequence`): Strings, paths or tuples of them, one a track, in catalog order;
+                `None` where the modality is missing. Files are taken to stay the same while a
+                run is unfinished.
             encode (`Callable`): From the loaded inputs of a batch to `[b, d]` float32.
             load (`Callable`, *optional*): From one input to what `encode` takes. What it raises
                 (`InputError`, `OSError`) is counted against that track, or stops the run, by
@@ -55,8 +60,17 @@ class Run(Protocol):
         """What an earlier run kept, where this run applies it to other tracks; else `None`."""
         ...
 
-    def keep(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Keep what was fitted beside the vectors."""
+    def keep(self, arrays: Mapping[str, np.ndarray], *, seen: np.ndarray | None = None) -> None:
+        """Keep what was fitted beside the vectors, as `<modality>.encoder.safetensors`.
+
+        Args:
+            arrays (`Mapping[str, np.ndarray]`): What was fitted; may be empty.
+            seen (`np.ndarray` of shape `[n]`, bool, *optional*): The tracks that the fit saw;
+                `fit_on` when left out. Its hash goes into the manifest.
+
+        Raises:
+            LeakageError: If the fit saw a track outside `fit_on`.
+        """
         ...
 
     def progress(self, what: str, done: int, total: int) -> None:
@@ -86,24 +100,35 @@ ENCODERS = {
     "clap": "talkplay_hf.features.clap:Clap",
     "muq": "talkplay_hf.features.muq:Muq",
 }
+# Fitted on the whole catalogue by one process; they have no part that others could share.
+WHOLE = frozenset({"ppmi-svd", "item2vec", "tfidf-svd"})
+# They place only the tracks that they were trained on.
+TRANSDUCTIVE = frozenset({"ppmi-svd", "item2vec"})
 DEFAULTS = dict.fromkeys(TEXT, "tfidf-svd") | {"playlist": "ppmi-svd", "audio": "descriptors"}
 
 
-def make_encoder(modality: str, config: Mapping[str, Any] | str | None = None) -> Encoder:
+def make_encoder(
+    modality: str, config: Mapping[str, Any] | str | None = None, *, dim: int | None = None
+) -> tuple[Encoder, dict[str, Any]]:
     """Make the encoder of a modality from its part of a config.
 
     Args:
         modality (`str`): The modality.
         config (`Mapping` or `str`, *optional*): `{"encoder": name, option: value, ...}`, or the
             name alone; the embedded default when left out.
+        dim (`int`, *optional*): The option `dim` of encoders that have one and whose config does
+            not set it.
+
+    Returns:
+        `tuple[Encoder, dict[str, Any]]`: The encoder, and its complete config.
 
     Raises:
-        ConfigError: If the modality, the encoder or an option is unknown, or the encoder cannot
-            serve the modality.
+        ConfigError: If the modality, the encoder or an option is unknown, a required option is
+            left out, or the encoder cannot serve the modality.
     """
     if modality not in MODALITIES:
         raise ConfigError(f"{modality!r} is no modality; they are {', '.join(MODALITIES)}")
-    options = {"encoder": config} if isinstance(config, str) else dict(config or {})
+    options: dict[str, Any] = {"encoder": config} if isinstance(config, str) else dict(config or {})
     name = options.pop("encoder", DEFAULTS[modality])
     if name not in ENCODERS:
         raise ConfigError(f"{modality}: unknown encoder {name!r}; there are {', '.join(ENCODERS)}")
@@ -119,5 +144,15 @@ def make_encoder(modality: str, config: Mapping[str, Any] | str | None = None) -
             raise ConfigError(
                 f"{modality}: {name} has no option {option!r}; it has {', '.join(known) or 'none'}"
             )
-    made: Encoder = encoder(**options)
-    return made
+    if dim is not None and "dim" in known:
+        options.setdefault("dim", dim)
+    try:
+        made = encoder(**options)
+    except TypeError:
+        required = [
+            field.name
+            for field in fields(encoder)
+            if field.default is MISSING and field.default_factory is MISSING
+        ]
+        raise ConfigError(f"{modality}: {name} needs the options {', '.join(required)}") from None
+    return made, {"encoder": name} | asdict(made)

@@ -1,77 +1,88 @@
 """Text vectors without a download: tf-idf, then truncated SVD."""
 
+import json
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
+from scipy import sparse
 from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from talkplay_hf.catalog.schema import Catalog
 from talkplay_hf.features.cooccurrence import unit_rows
-from talkplay_hf.features.store import ModalityVectors
+from talkplay_hf.features.encoders import TEXT, Run
+from talkplay_hf.features.store import ModalityVectors, absent
+from talkplay_hf.features.templates import render_texts
 
 
-def semantic_texts(catalog: Catalog) -> list[str]:
-    """One document a track: its tags, the words of each joined by underscores."""
-    return [
-        " ".join("_".join(tag.casefold().split()) for tag in tags or ())
-        for tags in catalog.column("tags")
-    ]
-
-
-def metadata_texts(catalog: Catalog) -> list[str]:
-    """One document a track: title, artist (also as one whole term), album, year."""
-    rows = zip(
-        catalog.column("title"),
-        catalog.column("artist"),
-        catalog.column("album"),
-        catalog.column("year"),
-        strict=True,
-    )
-    return [
-        " ".join(
-            [
-                title,
-                artist,
-                "artist_" + "_".join(artist.casefold().split()),
-                album or "",
-                f"year_{year} decade_{year // 10}" if year else "",
-            ]
-        )
-        for title, artist, album, year in rows
-    ]
-
-
-def lyrics_texts(catalog: Catalog) -> list[str]:
-    """One document a track: its lyrics."""
-    return [lyrics or "" for lyrics in catalog.column("lyrics")]
-
-
-def text_vectors(texts: Sequence[str], *, dim: int = 128, seed: int = 0) -> ModalityVectors:
+@dataclass(frozen=True)
+class TfidfSvd:
     """Tf-idf with sublinear term frequency, then truncated SVD, rows of length 1.
 
+    Vocabulary, document frequencies and components come from the tracks of `run.fit_on` alone;
+    the others are transformed. A track that shares no term with them lacks the modality.
+
     Args:
-        texts (`Sequence[str]`): One document a track; an empty one is a missing modality.
         dim (`int`): Dimensions at most.
-        seed (`int`): Seed of the randomised SVD.
+        max_features (`int`): Terms at most.
+        template (`str`): A name in `templates.TEMPLATES`, or a template.
     """
-    present = np.array([bool(text.strip()) for text in texts], dtype=bool)
-    empty = ModalityVectors(np.zeros((len(texts), 1), np.float32), np.zeros(len(texts), bool))
-    if not present.any():
-        return empty
-    vectorizer = TfidfVectorizer(
-        sublinear_tf=True,
-        token_pattern=r"(?u)[^\s.,;:!?()\[\]\"]+",
-        max_features=200_000,
-        dtype=np.float32,
-    )
-    try:
-        matrix = vectorizer.fit_transform(texts)
-    except ValueError:  # nothing but punctuation in every document
-        return empty
-    present &= np.asarray(matrix.getnnz(axis=1)) > 0
-    rank = min(dim, matrix.shape[1] - 1, int(present.sum()) - 1)
-    if rank < 1:
-        return ModalityVectors(unit_rows(matrix[:, :1].toarray()), present)
-    reduced = TruncatedSVD(rank, random_state=seed).fit_transform(matrix)
-    return ModalityVectors(unit_rows(reduced), present)
+
+    modalities: ClassVar[tuple[str, ...]] = TEXT
+
+    dim: int = 128
+    max_features: int = 200_000
+    template: str = "terms"
+
+    def encode(self, catalog: Catalog, modality: str, run: Run) -> ModalityVectors:
+        """The vectors of one text modality, `[n, dim]`."""
+        texts = [text or "" for text in render_texts(catalog, modality, self.template)]
+        fitted = run.fitted()
+        if fitted is None:
+            seen = run.fit_on & np.array([bool(text.strip()) for text in texts], dtype=bool)
+            fitted = self._fit(texts, run.fit_on, run.seed)
+            if fitted is None:
+                return absent(len(texts))
+            run.keep(fitted, seen=seen)
+        matrix = self._vectorizer(fitted).transform(texts)
+        present = np.asarray(matrix.getnnz(axis=1)) > 0
+        return ModalityVectors(unit_rows(matrix @ fitted["components"].T), present)
+
+    def _fit(
+        self, texts: Sequence[str], fit_on: np.ndarray, seed: int
+    ) -> dict[str, np.ndarray] | None:
+        """Vocabulary, idf and components; `None` where there is no term to learn from."""
+        vectorizer = self._vectorizer()
+        chosen = [text for text, use in zip(texts, fit_on, strict=True) if use]
+        try:
+            matrix: sparse.csr_matrix = vectorizer.fit_transform(chosen)
+        except ValueError:  # no text, or nothing but punctuation in every one
+            return None
+        documents = int((np.asarray(matrix.getnnz(axis=1)) > 0).sum())
+        rank = min(self.dim, matrix.shape[1] - 1, documents - 1)
+        if rank < 1:
+            components = np.eye(1, matrix.shape[1], dtype=np.float32)
+        else:
+            components = TruncatedSVD(rank, random_state=seed).fit(matrix).components_
+        terms = vectorizer.get_feature_names_out().tolist()
+        return {
+            "vocabulary": np.frombuffer(json.dumps(terms).encode(), dtype=np.uint8),
+            "idf": vectorizer.idf_.astype(np.float32),
+            "components": components.astype(np.float32),
+        }
+
+    def _vectorizer(self, fitted: dict[str, np.ndarray] | None = None) -> TfidfVectorizer:
+        """The vectoriser, with what was fitted where there is something."""
+        terms = json.loads(fitted["vocabulary"].tobytes()) if fitted else None
+        vectorizer = TfidfVectorizer(
+            sublinear_tf=True,
+            token_pattern=r"(?u)[^\s.,;:!?()\[\]\"]+",
+            max_features=self.max_features,
+            vocabulary=terms,
+            dtype=np.float32,
+        )
+        if fitted:
+            vectorizer.idf_ = fitted["idf"]
+        return vectorizer

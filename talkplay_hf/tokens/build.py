@@ -6,25 +6,30 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from safetensors.numpy import load_file, save_file
 from transformers import PreTrainedTokenizerBase
 
 from talkplay_hf.catalog.schema import MODALITIES, PLAYLIST_SCHEMA, Catalog
+from talkplay_hf.catalog.splits import cold_tracks
 from talkplay_hf.errors import ArtifactError, InputError
 from talkplay_hf.hub import files
 from talkplay_hf.tokens.codebooks import (
     MAX_CODES,
     encode_tracks,
     fit_codebook,
-    health,
+    known_codes,
     label_codes,
 )
 from talkplay_hf.tokens.config import MISSING_POLICIES, TalkPlayConfig, check_codes
+from talkplay_hf.tokens.health import distortion, health, training_counts
 from talkplay_hf.tokens.tokenizer import TalkPlayTokenizer
 
 Vectors = tuple[np.ndarray, np.ndarray]
+Progress = Callable[[str, int, int], None]
 LEFT_OUT = ("lyrics", "caption")
+CODES, KNOWN = "codes", "codes_known"
 
 
 def load_base_tokenizer(base: str) -> PreTrainedTokenizerBase:
@@ -51,10 +56,11 @@ def tokenize(
     base_name: str,
     codes: int = MAX_CODES,
     missing: str = "reserve",
+    fit_on: np.ndarray | None = None,
     examples: Sequence[str] = (),
     seed: int = 0,
     made_from: dict[str, str] | None = None,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Fit the codebooks of a catalog and write its tokenizer folder.
 
@@ -67,6 +73,9 @@ def tokenize(
         base_name (`str`): What it is, for the record.
         codes (`int`): Upper bound of K (paper: 1024); smaller catalogues get smaller codebooks.
         missing (`str`): `"reserve"` or `"impute"`, see `TalkPlayConfig`.
+        fit_on (`np.ndarray` of shape `[n]`, bool, *optional*): Which tracks the codebooks may see;
+            all but the cold ones when left out (paper 3.3). The others are encoded with what was
+            fitted on these.
         examples (`Sequence[str]`): Opening requests that fit the catalogue, for a demo page.
         seed (`int`): Seed of K-means.
         made_from (`dict[str, str]`, *optional*): SHA-256 of the inputs, by name.
@@ -84,29 +93,53 @@ def tokenize(
     vectors = [modalities[name] for name in MODALITIES]
     if any(len(rows) != len(catalog) for rows, _ in vectors):
         raise InputError("the features were made from another catalog; run `talkplay embed` again")
-    codebooks = []
-    for number, (rows, present) in enumerate(vectors):
-        codebooks.append(
-            fit_codebook(
-                rows, present, limit=codes, reserve=missing == "reserve", seed=seed + number
-            )
+    if fit_on is None:
+        fit_on = ~cold_tracks(catalog)
+    if fit_on.shape != (len(catalog),):
+        raise InputError(f"fit_on of shape {fit_on.shape}: must be one value for each track")
+    codebooks = [
+        fit_codebook(
+            rows,
+            present,
+            fit_on=fit_on,
+            limit=codes,
+            reserve=missing == "reserve",
+            seed=seed + number,
+            progress=_named(progress, f"K-means of {name}"),
         )
-        if progress is not None:
-            progress("fitting codebooks", number + 1, len(MODALITIES))
-    track_codes = encode_tracks(codebooks, vectors, missing=missing)
-    report = health(track_codes, [book.size for book in codebooks], MODALITIES)
+        for number, (name, (rows, present)) in enumerate(zip(MODALITIES, vectors, strict=True))
+    ]
+    track_codes = encode_tracks(
+        codebooks,
+        vectors,
+        missing=missing,
+        fit_on=fit_on,
+        seed=seed,
+        progress=_named(progress, "imputing codes"),
+    )
+    known = known_codes([present for _, present in vectors], fit_on)
+    report = health(
+        track_codes,
+        [book.size for book in codebooks],
+        MODALITIES,
+        distortions=[
+            distortion(rows, np.flatnonzero(known[:, m]), track_codes[:, m], book.centroids)
+            for m, (book, (rows, _)) in enumerate(zip(codebooks, vectors, strict=True))
+        ],
+        training=training_counts(catalog),
+    )
     with files.staged_folder(out, "tokenizer") as aside:
         save_file(
             {name: book.centroids for name, book in zip(MODALITIES, codebooks, strict=True)},
             aside / files.CODEBOOKS,
         )
-        write_token_catalog(catalog, track_codes, aside / files.TOKEN_CATALOG)
+        write_token_catalog(catalog, track_codes, aside / files.TOKEN_CATALOG, known)
         labels = label_codes(
             track_codes,
             MODALITIES,
-            [row or [] for row in catalog.column("tags")],
+            catalog.tracks["tags"],
             catalog.track_ids,
-            np.array([value or 0.0 for value in catalog.column("popularity")]),
+            pc.fill_null(catalog.tracks["popularity"], 0.0).to_numpy(),
             progress,
         )
         pq.write_table(pa.Table.from_pylist(list(labels)), aside / files.CODEBOOK_LABELS)
@@ -128,11 +161,27 @@ def tokenize(
     return report
 
 
-def write_token_catalog(catalog: Catalog, codes: np.ndarray, path: Path) -> None:
-    """Write `catalog.parquet` of a tokenizer folder: codes, display metadata, columns for rules."""
+def write_token_catalog(
+    catalog: Catalog, codes: np.ndarray, path: Path, known: np.ndarray | None = None
+) -> None:
+    """Write `catalog.parquet` of a tokenizer folder: codes, display metadata, columns for rules.
+
+    Args:
+        catalog (`Catalog`): The tracks.
+        codes (`np.ndarray` of shape `[n, modalities]`, int32): Their codes.
+        path (`Path`): The file to write.
+        known (`np.ndarray` of shape `[n, modalities]`, bool, *optional*): Which codes come from a
+            vector that the codebooks were fitted on, see `known_codes`.
+    """
     table = catalog.tracks.drop_columns(LEFT_OUT)
-    column = pa.FixedSizeListArray.from_arrays(pa.array(codes.ravel(), pa.int32()), codes.shape[1])
-    pq.write_table(table.append_column("codes", column), path, compression="zstd")
+    table = table.append_column(CODES, _rows_of(codes, pa.int32()))
+    if known is not None:
+        table = table.append_column(KNOWN, _rows_of(known, pa.bool_()))
+    pq.write_table(table, path, compression="zstd")
+
+
+def _rows_of(values: np.ndarray, kind: pa.DataType) -> pa.FixedSizeListArray:
+    return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel(), kind), values.shape[1])
 
 
 def read_token_catalog(path: str | Path) -> tuple[Catalog, np.ndarray]:
@@ -147,16 +196,36 @@ def read_token_catalog(path: str | Path) -> tuple[Catalog, np.ndarray]:
     """
     try:
         table = pq.read_table(path)
-        column = table["codes"].combine_chunks()
+        column = table[CODES].combine_chunks()
         codes = np.asarray(column.flatten()).reshape(table.num_rows, -1).astype(np.int32)
     except (pa.ArrowException, OSError, KeyError, ValueError) as error:
         raise ArtifactError(f"{path}: cannot be read ({error})") from None
-    return Catalog(table.drop_columns("codes"), PLAYLIST_SCHEMA.empty_table()), codes
+    own = [name for name in table.column_names if name in (CODES, KNOWN)]
+    return Catalog(table.drop_columns(own), PLAYLIST_SCHEMA.empty_table()), codes
+
+
+def read_known_codes(path: str | Path, codes: np.ndarray) -> np.ndarray:
+    """Which codes of a `catalog.parquet` come from a vector that the codebooks were fitted on.
+
+    Returns:
+        `np.ndarray` of shape `[n, modalities]`, bool: All true where the file does not say.
+
+    Raises:
+        ArtifactError: If the column is damaged.
+    """
+    if KNOWN not in pq.read_schema(path).names:
+        return np.ones(codes.shape, dtype=bool)
+    column = pq.read_table(path, columns=[KNOWN])[KNOWN].combine_chunks()
+    flat = column.flatten().to_numpy(zero_copy_only=False)
+    if flat.size != codes.size:
+        raise ArtifactError(f"{path}: {KNOWN} does not fit {CODES}")
+    return np.asarray(flat.reshape(codes.shape).astype(bool))
 
 
 def load_centroids(path: str | Path) -> dict[str, np.ndarray]:
     """Read `codebooks.safetensors`: centroids `[clusters, d]` float32 by modality."""
-    return load_file(path)
+    centroids: dict[str, np.ndarray] = load_file(path)
+    return centroids
 
 
 def catalog_texts(catalog: Catalog) -> Iterable[str]:
@@ -165,3 +234,7 @@ def catalog_texts(catalog: Catalog) -> Iterable[str]:
         yield from (text for text in catalog.column(name) if text)
     for tags in catalog.column("tags"):
         yield " ".join(tags or ())
+
+
+def _named(progress: Progress | None, what: str) -> Callable[[int, int], None] | None:
+    return None if progress is None else lambda done, total: progress(what, done, total)

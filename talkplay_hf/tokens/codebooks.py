@@ -1,18 +1,22 @@
 """K-means codebooks, one per modality (paper 4.1, Quantization)."""
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from sklearn.cluster import KMeans
-from sklearn.exceptions import ConvergenceWarning
+import pyarrow as pa
+import pyarrow.compute as pc
+from scipy import sparse
+
+from talkplay_hf.tokens.kmeans import count_distinct, kmeans, nearest
+from talkplay_hf.tokens.missing import impute
 
 MAX_CODES = 1024
 TRACKS_PER_CODE = 8
 FEWEST_CODES = 8
-BLOCK = 65_536
+# small codebooks depend on their start, and are quick to fit again
+SMALL, RESTARTS = 128, 4
 
 
 @dataclass(frozen=True)
@@ -28,14 +32,13 @@ class Codebook:
     centroids: np.ndarray
     size: int
 
-    def encode(self, vectors: np.ndarray) -> np.ndarray:
-        """The nearest centroid of each row of `[n, d]`, as int32 `[n]`."""
-        codes = np.empty(len(vectors), dtype=np.int32)
-        half_norms = 0.5 * (self.centroids**2).sum(axis=1)
-        for start in range(0, len(vectors), BLOCK):
-            block = vectors[start : start + BLOCK]
-            codes[start : start + BLOCK] = (block @ self.centroids.T - half_norms).argmax(axis=1)
-        return codes
+    def encode(self, vectors: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
+        """The nearest centroid of each row of `[n, d]`, or of some rows, as int32.
+
+        Raises:
+            InputError: If the vectors have other dimensions than the centroids.
+        """
+        return nearest(vectors, self.centroids, rows=rows)[0]
 
 
 def choose_size(present: int, distinct: int, *, limit: int = MAX_CODES) -> int:
@@ -53,28 +56,39 @@ def choose_size(present: int, distinct: int, *, limit: int = MAX_CODES) -> int:
 
 
 def fit_codebook(
-    vectors: np.ndarray, present: np.ndarray, *, limit: int = MAX_CODES, reserve: bool, seed: int
+    vectors: np.ndarray,
+    present: np.ndarray,
+    *,
+    fit_on: np.ndarray | None = None,
+    limit: int = MAX_CODES,
+    reserve: bool,
+    seed: int,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Codebook:
     """Fit the codebook of one modality.
 
     Args:
-        vectors (`np.ndarray` of shape `[n, d]`, float32): One row a track.
+        vectors (`np.ndarray` of shape `[n, d]`, float32): One row a track, in memory or mapped.
         present (`np.ndarray` of shape `[n]`, bool): Which tracks have the modality; only they are
             clustered.
+        fit_on (`np.ndarray` of shape `[n]`, bool, *optional*): Which tracks may be seen; all when
+            left out. Cold tracks must not (paper 3.3).
         limit (`int`): Upper bound of K.
         reserve (`bool`): Whether the last code is kept for "missing".
         seed (`int`): Seed of k-means++.
+        progress (`Callable`, *optional*): Called with (passes done, passes at most).
     """
-    found = vectors[present]
-    distinct = len(np.unique(found, axis=0)) if len(found) < BLOCK else len(found)
-    size = choose_size(len(found), distinct, limit=limit)
+    rows = np.flatnonzero(present if fit_on is None else present & fit_on)
+    distinct = count_distinct(vectors, rows, limit)
+    size = choose_size(len(rows), distinct, limit=limit)
     clusters = min(size - 1 if reserve else size, max(1, distinct))
-    if not len(found):
+    if not len(rows):
         return Codebook(np.zeros((clusters, vectors.shape[1]), dtype=np.float32), size)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        kmeans = KMeans(clusters, n_init=4 if clusters <= 128 else 1, random_state=seed).fit(found)
-    return Codebook(kmeans.cluster_centers_.astype(np.float32), size)
+    runs = [
+        kmeans(vectors, clusters, rows=rows, seed=seed + 1000 * run, progress=progress)
+        for run in range(RESTARTS if clusters <= SMALL else 1)
+    ]
+    return Codebook(min(runs, key=lambda run: run.inertia).centroids, size)
 
 
 def encode_tracks(
@@ -82,6 +96,9 @@ def encode_tracks(
     modalities: Sequence[tuple[np.ndarray, np.ndarray]],
     *,
     missing: str,
+    fit_on: np.ndarray | None = None,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
 ) -> np.ndarray:
     """The codes of every track.
 
@@ -89,111 +106,95 @@ def encode_tracks(
         codebooks (`Sequence[Codebook]`): One per modality.
         modalities (`Sequence[tuple]`): `(vectors [n, d], present [n])` per modality.
         missing (`str`): `"reserve"` or `"impute"`, see `TalkPlayConfig`.
+        fit_on (`np.ndarray` of shape `[n]`, bool, *optional*): Which tracks may pass their codes
+            on to others; all when left out.
+        seed (`int`): Seed of the draw of donors, see `impute`.
+        progress (`Callable`, *optional*): Called with (tracks done, tracks) while imputing.
 
     Returns:
         `np.ndarray` of shape `[n, modalities]`, int32.
     """
-    columns = [
-        np.where(present, book.encode(vectors), np.int32(book.size - 1))
-        for book, (vectors, present) in zip(codebooks, modalities, strict=True)
-    ]
-    codes = np.stack(columns, axis=1).astype(np.int32)
+    n = len(modalities[0][1])
+    codes = np.empty((n, len(codebooks)), dtype=np.int32)
+    for m, (book, (vectors, present)) in enumerate(zip(codebooks, modalities, strict=True)):
+        rows = np.flatnonzero(present)
+        codes[:, m] = book.size - 1
+        codes[rows, m] = book.encode(vectors, rows)
     if missing == "impute":
-        _impute(codes, modalities)
+        known = known_codes([present for _, present in modalities], fit_on)
+        centroids = [book.centroids for book in codebooks]
+        impute(
+            codes, np.arange(n), modalities, centroids, codes.copy(), known,
+            seed=seed, progress=progress,
+        )  # fmt: skip
     return codes
 
 
-def _impute(codes: np.ndarray, modalities: Sequence[tuple[np.ndarray, np.ndarray]]) -> None:
-    """Fill missing codes in place from the track nearest by cosine over the shared modalities."""
-    parts = []
-    for vectors, present in modalities:
-        norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-        parts.append(np.where(present[:, None], vectors / np.maximum(norms, 1e-12), 0))
-    joint = np.concatenate(parts, axis=1).astype(np.float32)
-    original = codes.copy()
-    for m, (_, present) in enumerate(modalities):
-        donors, holes = np.flatnonzero(present), np.flatnonzero(~present)
-        if not len(donors):
-            codes[holes, m] = 0
-            continue
-        for start in range(0, len(holes), 1024):
-            block = holes[start : start + 1024]
-            nearest = donors[(joint[block] @ joint[donors].T).argmax(axis=1)]
-            codes[block, m] = original[nearest, m]
-
-
-def health(codes: np.ndarray, sizes: Sequence[int], names: Sequence[str]) -> dict[str, Any]:
-    """How well the codes are used.
-
-    Args:
-        codes (`np.ndarray` of shape `[n, modalities]`, int): Codes of all tracks.
-        sizes (`Sequence[int]`): K per modality.
-        names (`Sequence[str]`): Modality names.
-
-    Returns:
-        `dict[str, Any]`: Per modality the used codes, perplexity and share of the largest code;
-        over all, the distinct tuples, the largest bucket, and the share of tracks that share their
-        tuple with another.
-    """
-    report: dict[str, Any] = {"modalities": {}}
-    for m, (name, size) in enumerate(zip(names, sizes, strict=True)):
-        counts = np.bincount(codes[:, m], minlength=size)
-        p = counts[counts > 0] / counts.sum()
-        report["modalities"][name] = {
-            "codes": int(size),
-            "used": int((counts > 0).sum()),
-            "perplexity": float(np.exp(-(p * np.log(p)).sum())),
-            "largest_share": float(p.max()),
-        }
-    _, bucket = np.unique(codes, axis=0, return_counts=True)
-    report |= {
-        "tracks": len(codes),
-        "distinct_tuples": len(bucket),
-        "largest_bucket": int(bucket.max()),
-        "collision_rate": float(bucket[bucket > 1].sum() / len(codes)),
-    }
-    return report
+def known_codes(presents: Sequence[np.ndarray], fit_on: np.ndarray | None) -> np.ndarray:
+    """Which codes come from a vector that the codebooks may see, as bool `[n, modalities]`."""
+    known = np.stack(presents, axis=1)
+    return known if fit_on is None else known & fit_on[:, None]
 
 
 def label_codes(
     codes: np.ndarray,
     names: Sequence[str],
-    tags: Sequence[Sequence[str]],
+    tags: pa.Array | pa.ChunkedArray,
     track_ids: Sequence[str],
     popularity: np.ndarray,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> list[Mapping[str, Any]]:
-    """What each used code stands for: its most over-represented tags and most popular tracks."""
-    vocabulary = {tag: i for i, tag in enumerate(sorted({t for row in tags for t in row}))}
-    words = list(vocabulary)
-    overall = np.zeros(max(1, len(vocabulary)))
-    for row in tags:
-        for tag in row:
-            overall[vocabulary[tag]] += 1
-    overall /= len(tags)
+    """What each used code stands for: its most over-represented tags and most popular tracks.
+
+    Args:
+        codes (`np.ndarray` of shape `[n, modalities]`, int): Codes of all tracks.
+        names (`Sequence[str]`): Modality names.
+        tags (`pyarrow.Array` of `list[str]`): Tags of each track.
+        track_ids (`Sequence[str]`): Ids of the tracks.
+        popularity (`np.ndarray` of shape `[n]`, float): Popularity of the tracks.
+        progress (`Callable`, *optional*): Called with (what, done, total).
+    """
+    n = len(codes)
+    holds, words = _tag_matrix(tags)
+    overall = np.asarray(holds.sum(axis=0)).ravel() / max(1, n)
     rows: list[Mapping[str, Any]] = []
     for m, name in enumerate(names):
-        order = np.argsort(codes[:, m], kind="stable")
-        used, starts = np.unique(codes[order, m], return_index=True)
-        for code, members in zip(used, np.split(order, starts[1:]), strict=True):
-            counts = np.zeros_like(overall)
-            for track in members:
-                for tag in tags[track]:
-                    counts[vocabulary[tag]] += 1
-            share = counts / len(members)
-            # share times lift: common in the cluster and rarer outside
-            score = np.where(share > 0, share * np.log1p(share / np.maximum(overall, 1e-9)), 0)
-            top = [words[i] for i in np.argsort(-score, kind="stable")[:5] if score[i] > 0]
-            best = members[np.argsort(-popularity[members], kind="stable")[:3]]
+        order = np.lexsort((-popularity, codes[:, m]))
+        used, starts, sizes = np.unique(codes[order, m], return_index=True, return_counts=True)
+        one_hot = sparse.csr_matrix(
+            (np.ones(n, dtype=np.float32), order, np.append(starts, n)), shape=(len(used), n)
+        )
+        counts = (one_hot @ holds).tocsr()
+        counts.sort_indices()
+        share = counts.data / np.repeat(sizes, np.diff(counts.indptr))
+        # share times lift: common in the cluster and rarer outside
+        score = share * np.log1p(share / overall[counts.indices])
+        for i, code in enumerate(used):
+            at = slice(counts.indptr[i], counts.indptr[i + 1])
+            top = counts.indices[at][np.argsort(-score[at], kind="stable")[:5]]
+            best = order[starts[i] : starts[i] + min(3, sizes[i])]
             rows.append(
                 {
                     "modality": name,
                     "code": int(code),
-                    "tracks": len(members),
-                    "tags": top,
-                    "examples": [track_ids[i] for i in best],
+                    "tracks": int(sizes[i]),
+                    "tags": [words[j] for j in top],
+                    "examples": [track_ids[j] for j in best],
                 }
             )
         if progress is not None:
             progress("naming codes", m + 1, len(names))
     return rows
+
+
+def _tag_matrix(tags: pa.Array | pa.ChunkedArray) -> tuple[sparse.csr_matrix, list[str]]:
+    """How often each track has each tag `[n, tags]`, and the tags in alphabetical order."""
+    lengths = pc.fill_null(pc.list_value_length(tags), 0).to_numpy()
+    flat = pc.list_flatten(tags)
+    words = sorted(pc.unique(flat.drop_null()).to_pylist())
+    found = pc.index_in(flat, value_set=pa.array(words, flat.type))
+    known = found.is_valid().to_numpy(zero_copy_only=False)
+    owner = np.repeat(np.arange(len(lengths)), lengths)[known]
+    columns = found.drop_null().to_numpy()
+    ones = np.ones(len(owner), dtype=np.float32)
+    return sparse.csr_matrix((ones, (owner, columns)), shape=(len(lengths), len(words))), words

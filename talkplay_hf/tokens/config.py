@@ -16,6 +16,7 @@ TEMPERATURE, TOP_P = 1.0, 0.9
 LOOKUP_WEIGHTS = (25, 16, 9, 4, 1)
 START_OF_MUSIC, END_OF_MUSIC = "<start_of_music>", "<end_of_music>"
 MISSING_POLICIES = ("reserve", "impute")
+DEFAULT_MISSING = "reserve"
 
 
 def music_token(modality: str, code: int) -> str:
@@ -47,8 +48,8 @@ class TalkPlayConfig:
         modalities (`tuple[str, ...]`): Token order inside a block (paper 4.1).
         lookup_weights (`tuple[int, ...]`): Weights of the partial match (paper 4.4).
         missing (`str`): What a track without a modality gets: `"reserve"` keeps code K-1 for it,
-            `"impute"` takes the code of the nearest track by the other modalities. The paper does
-            not say.
+            `"impute"` takes the code that the tracks most similar in the other modalities vote
+            for. The paper does not say.
         made_from (`Mapping[str, str]`): SHA-256 of the inputs, by name.
         format_version (`int`): Version of this format.
         talkplay_hf (`str`): Version of the package that wrote it.

@@ -15,6 +15,7 @@ from datasets import Dataset
 from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel, set_seed
 from trl import ModelConfig, SFTConfig, SFTTrainer, TrlParser
 
+from talkplay_hf.catalog.leakage import check_conversations
 from talkplay_hf.catalog.schema import Catalog
 from talkplay_hf.conversations.dataset import load_conversations
 from talkplay_hf.errors import ArtifactError, ConfigError
@@ -126,6 +127,8 @@ def train(
         `Path`: The model folder: weights, tokenizer, side files and `training_report.json`.
 
     Raises:
+        LeakageError: If a conversation to train on is of a held-out playlist, or plays a cold
+            track.
         TalkPlayError: If the inputs do not fit together; before any training.
     """
     import torch
@@ -255,6 +258,7 @@ def _load_rows(
         conversations = load_conversations(arguments.conversations, [split])
         if not conversations:
             continue
+        check_conversations(catalog, conversations)
         rows, report = conversation_rows(
             conversations,
             tokenizer,

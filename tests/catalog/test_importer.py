@@ -7,6 +7,7 @@ import os
 import re
 import tempfile
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 
 import pyarrow as pa
@@ -19,7 +20,8 @@ from talkplay_hf.catalog.cells import MISSING
 from talkplay_hf.catalog.columns import TRACK_ALIASES, match_columns, normal, read_source
 from talkplay_hf.catalog.importer import ImportReport, import_table
 from talkplay_hf.catalog.schema import Catalog
-from talkplay_hf.errors import ArtifactError, InputError
+from talkplay_hf.catalog.splits import SplitOptions
+from talkplay_hf.errors import ArtifactError, InputError, LeakageError
 
 PAIRS = """\
 track_id,track_name,track_artist,track_popularity,track_album_release_date,playlist_name,playlist_id,playlist_genre,playlist_subgenre,key,mode,tempo,energy
@@ -61,7 +63,7 @@ def test_pairs_become_tracks_and_playlists(tmp_path: Path) -> None:
     assert (track.title, track.artist, track.release_date) == ("Song One", "Ann", "2019-06-14")
     assert track.tags == ("pop", "dance pop", "rock")
     assert (track.popularity, track.tempo, track.key) == (30.0, 120.5, "F# major")
-    assert dict(track.extra) == {"mode": 1, "energy": 0.5}
+    assert dict(track.extra) == {"mode": 1, "energy": 0.5, "cold": False}
     assert catalog.track("t2").key == "B minor"
     assert catalog.track("t2").year == 1999
     assert members(catalog) == {"p1": ("t1", "t2"), "p2": ("t1",), "p3": ("t1",)}
@@ -177,7 +179,7 @@ def test_overrides_beat_guesses(tmp_path: Path) -> None:
     )
     track = catalog.track_at(0)
     assert (track.title, track.lyrics, track.tags) == ("B", None, ("calm", "pop"))
-    assert dict(track.extra) == {"source_title": "A", "text": "no lyrics"}
+    assert dict(track.extra) == {"source_title": "A", "text": "no lyrics", "cold": False}
     assert report.columns["title"] == ["name"]
 
 
@@ -201,6 +203,7 @@ def test_extra_columns_keep_their_type_and_never_shadow_ours(tmp_path: Path) -> 
         "share": 0.5,
         "code": "007",
         "note": "hi",
+        "cold": False,
     }
     assert second.extra["share"] is None
     assert second.extra["note"] is None
@@ -429,9 +432,19 @@ def test_parquet_types(tmp_path: Path) -> None:
     report = import_table(tmp_path / "t.parquet", tmp_path / "out")
     first, second = (Catalog.load(tmp_path / "out").track(name) for name in ("1", "2"))
     assert (first.artist, first.release_date, first.tags) == ("x, y", "2001-09-09", ("pop",))
-    assert dict(first.extra) == {"danceability": None, "vector": [1.0, 2.0], "label": "north"}
+    assert dict(first.extra) == {
+        "danceability": None,
+        "vector": [1.0, 2.0],
+        "label": "north",
+        "cold": False,
+    }
     assert (second.artist, second.tags) == ("z", ())
-    assert dict(second.extra) == {"danceability": 0.5, "vector": None, "label": None}
+    assert dict(second.extra) == {
+        "danceability": 0.5,
+        "vector": None,
+        "label": None,
+        "cold": False,
+    }
     assert report.dropped_columns == ["playlists"]
 
 
@@ -463,49 +476,65 @@ def test_same_input_same_bytes_and_no_paths(tmp_path: Path) -> None:
     assert manifest["made_from"]["source"] == hashlib.sha256(source.read_bytes()).hexdigest()
     assert manifest["made_from"].keys() == {"source", "playlists"}
     assert manifest["import"]["sources"] == ["songs.csv", "lists.csv"]
-    assert manifest["options"] == {"columns": {}, "encoding": None}
+    split = asdict(SplitOptions())
+    assert manifest["options"] == {"columns": {}, "encoding": None, "split": split}
     assert str(tmp_path) not in written[0]["manifest.json"].decode()
 
 
 def test_the_manifest_tells_the_options(tmp_path: Path) -> None:
     columns = {"title": "name", "album": ""}
-    run(tmp_path, "name,artist\nA,x\n", columns=columns, encoding="latin-1")
+    split = SplitOptions(seed=3)
+    run(tmp_path, "name,artist\nA,x\n", columns=columns, encoding="latin-1", split=split)
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text(encoding="utf-8"))
-    assert manifest["options"] == {"columns": columns, "encoding": "latin-1"}
+    wanted = {"columns": columns, "encoding": "latin-1", "split": asdict(split)}
+    assert manifest["options"] == wanted
 
 
-SONG = HEADER + "a,T,A\n"
+SONGS = HEADER + "".join(f"s{n},T{n},A\n" for n in range(20))
 
 
 def lists(count: int, header: str = "", cells: list[str] | None = None) -> str:
-    rows = [f"p{n},a" + (f",{cells[n]}" if cells else "") for n in range(count)]
+    rows = [f"p{n},s{n}" + (f",{cells[n]}" if cells else "") for n in range(count)]
     return "\n".join(["id,tracks" + (f",{header}" if header else ""), *rows]) + "\n"
 
 
 def test_playlists_that_are_held_out_are_told(tmp_path: Path) -> None:
-    report, _ = run(tmp_path, SONG, second=lists(20))
+    report, _ = run(tmp_path, SONGS, second=lists(20))
     assert report.held_out == 3
-    assert "held out: 3 of 20 playlists" in report.summary()
-    report, _ = run(tmp_path, SONG, second=lists(9))
+    assert "split at random: train 17, validation 1, test 2" in report.summary()
+    report, _ = run(tmp_path, SONGS, second=lists(9))
     assert report.held_out == 0
-    assert "nothing is held out: fewer than ten playlists (groups)" in report.summary()
-    report, _ = run(tmp_path, SONG)
+    assert "fewer than 10 playlists, so nothing is held out: train 9" in report.summary()
+    report, _ = run(tmp_path, SONGS)
     assert "nothing is held out" in report.summary()
 
 
 @pytest.mark.parametrize("header", ["split", "Split"])
 def test_a_split_of_the_users_own_is_kept(tmp_path: Path, header: str) -> None:
     second = lists(4, header, ["Train", "VAL", "test", "train"])
-    report, catalog = run(tmp_path, SONG, second=second)
+    report, catalog = run(tmp_path, SONGS, second=second)
     assert catalog.playlists["split"].to_pylist() == ["train", "validation", "test", "train"]
     assert (report.held_out, report.playlist_extra) == (2, ["split"])
-    report, _ = run(tmp_path, SONG, second=lists(12, header, ["train"] * 12))
-    assert "nothing is held out: the column split says train" in report.summary()
+    report, _ = run(tmp_path, SONGS, second=lists(12, header, ["train"] * 12))
+    assert "split as the column split says: train 12" in report.summary()
+
+
+def test_a_split_of_the_users_own_that_leaks_is_refused_unless_it_is_kept_by_option(
+    tmp_path: Path,
+) -> None:
+    rows = ["p0,s1;s2;s3,train", "p1,s2;s3;s4,test", "p2,s9,train"]
+    second = "id,tracks,split\n" + "\n".join(rows) + "\n"
+    with pytest.raises(LeakageError, match=r"'p0' .*'p1' .*near-duplicates keep"):
+        run(tmp_path, SONGS, second=second)
+    assert not (tmp_path / "out").exists()
+    keep = SplitOptions(near_duplicates="keep")
+    report, _ = run(tmp_path, SONGS, second=second, split=keep)
+    assert report.held_out == 1
 
 
 def test_another_split_column_is_kept_beside_ours(tmp_path: Path) -> None:
     second = lists(10, "split", ["train", "fold 2"] * 5)
-    report, catalog = run(tmp_path, SONG, second=second)
+    report, catalog = run(tmp_path, SONGS, second=second)
     assert catalog.playlists["source_split"].to_pylist() == ["train", "fold 2"] * 5
     assert (report.held_out, report.playlist_extra) == (2, ["source_split"])
 

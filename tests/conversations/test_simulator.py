@@ -202,3 +202,29 @@ def test_openers_fit_the_catalog(world: Catalog):
     assert all(text.startswith("Play ") for text in openers)
     assert openers == suggest_openers(world, count=5)
     assert suggest_openers(bare(1), count=3)
+
+
+# --- what is held out -------------------------------------------------------------------------
+
+
+def test_conversations_that_train_play_no_cold_track():
+    tracks = [Track(f"t{n}", f"Song {n}", f"Band {n % 4}", tags=("jazz",)) for n in range(40)]
+    lists = [
+        Playlist(f"p{n}", tuple(f"t{(n * 3 + k) % 30}" for k in range(6)), name="x")
+        for n in range(10)
+    ]
+    lists.append(Playlist("held", tuple(f"t{n}" for n in range(28, 40))))
+    lists.append(Playlist("out", tuple(f"t{n}" for n in range(10))))
+    catalog = Catalog.from_tracks(tracks, lists)
+    labels = ["train"] * 10 + ["test", "excluded"]
+    table = catalog.playlists.append_column("split", pa.array(labels))
+    catalog = Catalog(catalog.tracks, table)
+    cold = {f"t{n}" for n in range(30, 40)}
+    made = simulate(catalog, count=120)
+    played = {
+        split: {m.track_id for c in made if c.split == split for m in c.messages if m.track_id}
+        for split in ("train", "test")
+    }
+    assert not played["train"] & cold
+    assert played["test"] & cold
+    assert {c.split for c in made} == {"train", "test"}

@@ -1,6 +1,7 @@
 """Codebooks: how large, what for, and what a missing modality gets."""
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,7 +10,6 @@ from talkplay_hf.tokens.codebooks import (
     choose_size,
     encode_tracks,
     fit_codebook,
-    health,
     label_codes,
 )
 
@@ -106,42 +106,41 @@ def test_a_modality_that_no_track_has(missing: str, tracks: int) -> None:
     assert set(codes.tolist()) == {book.size - 1 if missing == "reserve" else 0}
 
 
-def test_impute_takes_the_code_of_the_nearest_track_that_has_the_modality() -> None:
-    rng = np.random.default_rng(0)
-    tracks = 80
-    first, second = (rng.normal(size=(tracks, 5)).astype(np.float32) for _ in range(2))
-    everywhere = np.ones(tracks, dtype=bool)
-    somewhere = np.arange(tracks) % 4 > 0
-    second[~somewhere] = 0
-    modalities = [(first, everywhere), (second, somewhere)]
-    books = [fit_codebook(v, p, limit=8, reserve=False, seed=0) for v, p in modalities]
-    codes = encode_tracks(books, modalities, missing="impute")
-    unit = first / np.linalg.norm(first, axis=1, keepdims=True)
-    donors = np.flatnonzero(somewhere)
-    for hole in np.flatnonzero(~somewhere):
-        nearest = donors[(unit[donors] @ unit[hole]).argmax()]
-        assert codes[hole, 1] == codes[nearest, 1]
-    untouched = encode_tracks(books, modalities, missing="reserve")
-    np.testing.assert_array_equal(codes[somewhere], untouched[somewhere])
-
-
-def test_health_of_an_example_reckoned_by_hand() -> None:
-    codes = np.array([[0, 0], [0, 0], [1, 0], [2, 0]])
-    report = health(codes, [4, 2], ["playlist", "audio"])
-    playlist, audio = report["modalities"]["playlist"], report["modalities"]["audio"]
-    assert (playlist["codes"], playlist["used"], playlist["largest_share"]) == (4, 3, 0.5)
-    # entropy of (1/2, 1/4, 1/4) is 1.5 bits
-    assert playlist["perplexity"] == pytest.approx(2**1.5)
-    assert (audio["used"], audio["largest_share"]) == (1, 1.0)
-    assert audio["perplexity"] == pytest.approx(1.0)
-    assert (report["tracks"], report["distinct_tuples"], report["largest_bucket"]) == (4, 3, 2)
-    assert report["collision_rate"] == 0.5
+def test_tracks_outside_fit_on_do_not_move_the_centroids_but_get_codes() -> None:
+    vectors, _ = clusters(64, 20)
+    seen = np.arange(64) < 48
+    changed = vectors.copy()
+    changed[~seen] += 5
+    present = np.ones(64, dtype=bool)
+    books = [
+        fit_codebook(v, present, fit_on=seen, limit=8, reserve=True, seed=0)
+        for v in (vectors, changed)
+    ]
+    np.testing.assert_array_equal(books[0].centroids, books[1].centroids)
+    assert books[0].size == 8
+    codes = encode_tracks(books[:1], [(vectors, present)], missing="reserve", fit_on=seen)
+    assert codes.max() < books[0].size - 1
 
 
 def test_labels_name_what_sets_a_code_apart() -> None:
     codes = np.array([[0], [0], [1], [1]])
     tags = [["music", "jazz"], ["music", "jazz"], ["music", "rock"], ["music", "rock"]]
-    rows = label_codes(codes, ["semantic"], tags, ["a", "b", "c", "d"], np.array([1.0, 2, 4, 3]))
+    rows = label_codes(
+        codes, ["semantic"], pa.array(tags), ["a", "b", "c", "d"], np.array([1.0, 2, 4, 3])
+    )
     assert [(row["code"], row["tracks"]) for row in rows] == [(0, 2), (1, 2)]
     assert [row["tags"][0] for row in rows] == ["jazz", "rock"]
     assert [row["examples"] for row in rows] == [["b", "a"], ["c", "d"]]
+
+
+def test_labels_of_tracks_with_few_tags_or_none() -> None:
+    codes = np.array([[0, 1], [0, 0], [1, 0], [1, 0]])
+    tags = pa.array([["b", "a"], None, [], [None, "a"]], pa.list_(pa.string()))
+    rows = label_codes(codes, ["semantic", "audio"], tags, list("wxyz"), np.zeros(4))
+    found = {(row["modality"], row["code"]): (row["tags"], row["examples"]) for row in rows}
+    assert found == {
+        ("semantic", 0): (["b", "a"], ["w", "x"]),
+        ("semantic", 1): (["a"], ["y", "z"]),
+        ("audio", 0): (["a"], ["x", "y", "z"]),
+        ("audio", 1): (["b", "a"], ["w"]),
+    }

@@ -9,6 +9,7 @@ import pytest
 
 from talkplay_hf.build import make_tokenizer
 from talkplay_hf.catalog.schema import Catalog
+from talkplay_hf.catalog.splits import cold_tracks
 from talkplay_hf.errors import ArtifactError, InputError
 from talkplay_hf.features.store import load_features
 from talkplay_hf.hub import files
@@ -111,3 +112,58 @@ def test_an_option_out_of_range_is_refused(
 def test_a_base_that_cannot_be_loaded_is_named(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="nowhere"):
         load_base_tokenizer(str(tmp_path / "nowhere"))
+
+
+@pytest.mark.parametrize("missing", ["reserve", "impute"])
+def test_no_codebook_and_no_imputed_code_depends_on_a_cold_track(
+    world: Catalog, features_folder: Path, tmp_path: Path, missing: str
+) -> None:
+    # one playlist is held out: what stands in no other is cold
+    split = pa.array(["test"] + ["train"] * (world.playlists.num_rows - 1))
+    playlists = world.playlists
+    if "split" in playlists.column_names:
+        playlists = playlists.drop_columns("split")
+    few = playlists.append_column("split", split).slice(0, 4)
+    catalog = Catalog(world.tracks, few)
+    cold = cold_tracks(catalog)
+    assert 0 < cold.sum() < len(world)
+    _, features = load_features(features_folder)
+    given = {name: (np.array(m.vectors), np.array(m.present)) for name, m in features.items()}
+    holes = np.arange(len(world)) % 3 == 0
+    given["semantic"][1][holes] = False
+    rng = np.random.default_rng(0)
+    other = {
+        name: (np.where(cold[:, None], rng.normal(size=v.shape), v).astype(np.float32), p)
+        for name, (v, p) in given.items()
+    }
+    codes = []
+    for name, vectors in (("given", given), ("other", other)):
+        report = tokenize(
+            catalog,
+            vectors,
+            tmp_path / name,
+            base=train_bpe(["text"]),
+            base_name="scratch",
+            missing=missing,
+        )
+        assert report["modalities"]["metadata"]["fitted_on"] == (~cold).sum()
+        codes.append(read_token_catalog(tmp_path / name / files.TOKEN_CATALOG)[1])
+    one, two = (files.sha256_file(tmp_path / n / files.CODEBOOKS) for n in ("given", "other"))
+    assert one == two
+    np.testing.assert_array_equal(codes[0][~cold], codes[1][~cold])
+    assert not np.array_equal(codes[0][cold], codes[1][cold])
+
+
+def test_fit_on_of_another_length_is_refused(
+    world: Catalog, features_folder: Path, tmp_path: Path
+) -> None:
+    _, features = load_features(features_folder)
+    with pytest.raises(InputError, match="fit_on"):
+        tokenize(
+            world,
+            {name: (m.vectors, m.present) for name, m in features.items()},
+            tmp_path / "out",
+            base=train_bpe(["text"]),
+            base_name="scratch",
+            fit_on=np.ones(3, dtype=bool),
+        )

@@ -12,7 +12,7 @@ from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTraine
 from talkplay_hf.build import make_tokenizer
 from talkplay_hf.catalog.schema import Catalog, Conversation
 from talkplay_hf.conversations.dataset import save_conversations
-from talkplay_hf.errors import ArtifactError, ConfigError
+from talkplay_hf.errors import ArtifactError, ConfigError, LeakageError
 from talkplay_hf.recommend.recommender import Recommender
 from talkplay_hf.training.sft import main, parse_recipe
 
@@ -165,13 +165,28 @@ def test_validation_conversations_are_evaluated(
 
     split = [
         replace(one, split="validation" if number < 4 else "train")
-        for number, one in enumerate(conversations[:16])
+        for number, one in enumerate([c for c in conversations if c.split == "train"][:16])
     ]
     save_conversations(tmp_path / "talks", split, {"catalog": world.fingerprint})
     out = run(tmp_path / "m", world_folder, tokenizer_folder, tmp_path / "talks", steps=1)
     report = json.loads((out / "training_report.json").read_text(encoding="utf-8"))
     assert report["data"]["validation"]["rows"] == 4
     assert report["evaluation"]["eval_loss"] > 0
+
+
+def test_a_conversation_of_a_held_out_playlist_is_not_trained_on(
+    conversations: list[Conversation],
+    world: Catalog,
+    world_folder: Path,
+    tokenizer_folder: Path,
+    tmp_path: Path,
+):
+    from dataclasses import replace
+
+    leaked = [replace(one, split="train") for one in conversations if one.split == "test"]
+    save_conversations(tmp_path / "talks", leaked, {"catalog": world.fingerprint})
+    with pytest.raises(LeakageError, match="is from the test playlist"):
+        run(tmp_path / "m", world_folder, tokenizer_folder, tmp_path / "talks", steps=1)
 
 
 def chatml_base(folder: Path) -> Path:

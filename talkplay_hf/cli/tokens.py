@@ -1,0 +1,192 @@
+"""The commands from a catalog to what trains: embed, tokenize, synthesize."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from talkplay_hf.cli import arguments as take
+from talkplay_hf.cli.show import emit, pairs, progress_bars
+from talkplay_hf.errors import ConfigError, InputError
+
+
+def add_commands(commands: take.Commands) -> None:
+    """Add these commands."""
+    sub = commands.add(
+        "embed",
+        run_embed,
+        "Compute one vector per track and modality.",
+        "talkplay embed catalog features --encoder playlist=item2vec --vectors audio=mfm.parquet",
+    )
+    sub.add_argument("catalog", help="catalog folder")
+    sub.add_argument("out", help="features folder to make")
+    sub.add_argument("--config", help="YAML file: an encoder with its options by modality")
+    sub.add_argument(
+        "--encoder",
+        action="append",
+        metavar="MODALITY=NAME",
+        help="the encoder of a modality, with its default options; may be repeated",
+    )
+    sub.add_argument(
+        "--vectors",
+        action="append",
+        metavar="MODALITY=FILE",
+        help="vectors made elsewhere (Parquet, safetensors, npy, npz); may be repeated",
+    )
+    sub.add_argument("--like", metavar="FEATURES", help="use the fitted encoders of that folder")
+    sub.add_argument("--dim", type=take.COUNT, default=128, help="dimensions at most (default 128)")
+    sub.add_argument("--device", help="where models run (default: a GPU, else the CPU)")
+    take.on_error_flag(sub)
+    take.seed_flag(sub)
+    take.json_flag(sub)
+
+    sub = commands.add(
+        "tokenize",
+        run_tokenize,
+        "Fit codebooks and grow a tokenizer by music tokens, or add tracks to finished ones.",
+        "talkplay tokenize catalog features tokenizer --conversations conversations",
+    )
+    sub.add_argument("catalog", help="catalog folder")
+    sub.add_argument("features", help="features folder")
+    sub.add_argument("out", help="tokenizer (or, with --add, model) folder to make")
+    sub.add_argument(
+        "--add",
+        metavar="FOLDER",
+        help="a tokenizer or model folder: give the catalog's tracks codes of its codebooks",
+    )
+    sub.add_argument(
+        "--base", default="scratch", help="base model to grow (default: a small one from scratch)"
+    )
+    sub.add_argument(
+        "--conversations", help="conversations whose text a tokenizer from scratch learns"
+    )
+    sub.add_argument(
+        "--codes", type=take.COUNT, default=1024, help="codes per modality at most (default 1024)"
+    )
+    take.missing_flag(sub)
+    sub.add_argument("--plot", metavar="PNG", help="draw the codebook health to this file")
+    take.seed_flag(sub)
+    take.json_flag(sub)
+
+    sub = commands.add(
+        "synthesize",
+        run_synthesize,
+        "Write conversations from the playlists of a catalog.",
+        "talkplay synthesize catalog conversations --count 12000",
+    )
+    sub.add_argument("catalog", help="catalog folder")
+    sub.add_argument("out", help="conversations folder to make")
+    sub.add_argument(
+        "--count", type=take.COUNT, default=12_000, help="conversations (default 12000)"
+    )
+    sub.add_argument(
+        "--title-share",
+        type=float,
+        default=1.0,
+        help="share of the replies that name the title (default 1; 0 for a small model)",
+    )
+    take.seed_flag(sub)
+    take.json_flag(sub)
+
+
+def run_embed(args: argparse.Namespace) -> None:
+    """Make a features folder."""
+    from talkplay_hf.catalog.schema import Catalog
+    from talkplay_hf.features.embed import embed
+    from talkplay_hf.hub import files
+
+    config = _encoder_config(args.config)
+    config |= pairs(args.encoder, "--encoder", "MODALITY=NAME")
+    embed(
+        Catalog.load(args.catalog),
+        args.out,
+        config=config,
+        vectors=pairs(args.vectors, "--vectors", "MODALITY=FILE"),
+        like=args.like,
+        dim=args.dim,
+        seed=args.seed,
+        device=args.device,
+        on_error=args.on_error,
+        progress=progress_bars(),
+    )
+    facts = files.read_manifest(args.out, "features")["modalities"]
+    lines = []
+    for name, made in facts.items():
+        failed = f", failed {made['failures']:,}" if made["failures"] else ""
+        lines.append(
+            f"{name}: {made['encoder']['encoder']}, {made['present']:,} tracks, "
+            f"{made['dim']} dimensions{failed}"
+        )
+    emit(facts, "\n".join(lines), args.json)
+
+
+def _encoder_config(path: str | None) -> dict[str, Any]:
+    """Read the encoders by modality from a YAML file."""
+    if path is None:
+        return {}
+    import yaml
+
+    try:
+        config = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(config, dict):
+        raise ConfigError(f"{path}: must hold encoders by modality, such as `audio: librosa`")
+    return config
+
+
+def run_tokenize(args: argparse.Namespace) -> None:
+    """Make a tokenizer folder, or add tracks to one."""
+    from talkplay_hf.build import extend_tokenizer, make_tokenizer
+    from talkplay_hf.catalog.schema import Catalog
+    from talkplay_hf.tokens.health import health_text, plot_health
+
+    catalog = Catalog.load(args.catalog)
+    if args.add is not None:
+        added = extend_tokenizer(
+            catalog, args.features, args.add, args.out, progress=progress_bars()
+        )
+        report, value = added["health"], added
+        text = f"added {added['added']:,} tracks, updated {added['updated']:,}\n"
+    else:
+        report = value = make_tokenizer(
+            catalog,
+            args.features,
+            args.out,
+            base=args.base,
+            conversations=args.conversations,
+            codes=args.codes,
+            missing=args.missing,
+            seed=args.seed,
+            progress=progress_bars(),
+        )
+        text = ""
+    if args.plot is not None:
+        if not args.plot.lower().endswith(".png"):
+            raise InputError(f"--plot {args.plot}: must end in .png")
+        plot_health(report, args.plot)
+    emit(value, text + health_text(report), args.json)
+
+
+def run_synthesize(args: argparse.Namespace) -> None:
+    """Make a conversations folder."""
+    from talkplay_hf.catalog.schema import Catalog
+    from talkplay_hf.conversations.dataset import save_conversations
+    from talkplay_hf.conversations.simulator import simulate
+
+    catalog = Catalog.load(args.catalog)
+    made = simulate(
+        catalog,
+        count=args.count,
+        title_share=args.title_share,
+        seed=args.seed,
+        progress=progress_bars(),
+    )
+    save_conversations(
+        args.out,
+        made,
+        {"catalog": catalog.fingerprint},
+        simulator={"count": args.count, "seed": args.seed, "title_share": args.title_share},
+    )
+    turns = sum(message.role == "music" for one in made for message in one.messages)
+    facts = {"conversations": len(made), "turns": turns}
+    emit(facts, f"{len(made):,} conversations, {turns:,} turns", args.json)
