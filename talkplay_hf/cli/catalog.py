@@ -77,6 +77,7 @@ def add_commands(commands: take.Commands) -> None:
     sub.add_argument("out", help="Parquet table to write, for `talkplay import --join`")
     sub.add_argument("--lyrics", metavar="MODEL", help="Whisper model, Hub id or folder")
     sub.add_argument("--captions", metavar="MODEL", help="audio-captioning model, Hub id or folder")
+    sub.add_argument("--prompt", help="what a captioning model that chats is asked")
     sub.add_argument("--rhythm", action="store_true", help="estimate tempo and key")
     sub.add_argument("--batch-size", type=take.COUNT, default=16, help="chunks at once (16)")
     sub.add_argument("--device", help="where models run (default: a GPU, else the CPU)")
@@ -253,11 +254,14 @@ def run_annotate(args: argparse.Namespace) -> None:
     from talkplay_hf.features.caption import Captioner
     from talkplay_hf.features.transcribe import Transcriber
 
+    captioner = None
+    if args.captions:
+        captioner = Captioner(args.captions, **({"prompt": args.prompt} if args.prompt else {}))
     made = annotate(
         Catalog.load(args.catalog),
         args.out,
         lyrics=Transcriber(args.lyrics, batch_size=args.batch_size) if args.lyrics else None,
-        caption=Captioner(args.captions) if args.captions else None,
+        caption=captioner,
         rhythm=args.rhythm,
         device=args.device,
         on_error=args.on_error,

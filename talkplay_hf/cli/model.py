@@ -275,7 +275,6 @@ def run_doctor(args: argparse.Namespace) -> None:
         "eval": ("bm25s",),
         "features": ("gensim", "sentence-transformers"),
         "audio": ("librosa", "soundfile", "soxr", "tinytag"),
-        "muq": ("muq",),
         "plots": ("matplotlib",),
     }
     facts: dict[str, Any] = {

@@ -1,15 +1,20 @@
 """Audio vectors without a download: descriptors of a WAV clip, or numeric columns of the table."""
 
-import wave
-from collections.abc import Callable, Sequence
+import warnings
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
+from scipy.io import wavfile
 from scipy.signal import stft
 
 from talkplay_hf.catalog.schema import Catalog
-from talkplay_hf.features.store import ModalityVectors
+from talkplay_hf.errors import InputError
+from talkplay_hf.features.encoders import Run
+from talkplay_hf.features.sound import clip_names
+from talkplay_hf.features.store import ModalityVectors, absent
 
 DESCRIPTOR_COLUMNS = (
     "danceability", "energy", "loudness", "mode", "speechiness", "acousticness",
@@ -19,77 +24,142 @@ MEL_BANDS = 24
 TEMPO_LAGS = np.arange(60.0, 200.0, 10.0)
 
 
-def audio_vectors(
-    catalog: Catalog, *, progress: Callable[[str, int, int], None] | None = None
-) -> tuple[ModalityVectors, str]:
-    """Vectors from the catalog's clips, or from its numeric descriptors where it has no clips.
+@dataclass(frozen=True)
+class Descriptors:
+    """Vectors from the catalog's WAV clips, or from its numeric columns where it has no clips.
+
+    They are standardised over the tracks of `run.fit_on`. Which columns were used (`columns`,
+    `[10]` uint8, none for clips), the mean and the spread are kept, and a later run that should
+    fit this one uses the same.
+    """
+
+    modalities: ClassVar[tuple[str, ...]] = ("audio",)
+
+    def encode(self, catalog: Catalog, modality: str, run: Run) -> ModalityVectors:
+        """The vectors of one modality for every track of a catalog, in catalog order.
+
+        Raises:
+            InputError: If the earlier run used columns that this catalog does not have.
+        """
+        fitted = run.fitted()
+        if fitted is not None:
+            used = fitted["columns"].astype(bool)
+            columns = [name for name, use in zip(DESCRIPTOR_COLUMNS, used, strict=True) if use]
+            gone = [name for name in columns if name not in _numeric_columns(catalog)]
+            if gone:
+                raise InputError(
+                    f"the earlier audio vectors are made of the columns {', '.join(columns)}; "
+                    f"this catalog has no numbers in {', '.join(gone)}"
+                )
+        else:
+            columns = _sources(catalog)
+        if columns:
+            made = _column_vectors(catalog, columns)
+        else:
+            names = [name if name and _is_wav(name) else None for name in clip_names(catalog)]
+            root = catalog.root or Path()
+            made = run.map_tracks(names, np.stack, load=lambda name: clip_descriptors(root / name))
+        used = np.array([name in columns for name in DESCRIPTOR_COLUMNS], dtype=np.uint8)
+        return standardise(made, run, columns=used)
+
+
+def standardise(made: ModalityVectors, run: Run, **facts: np.ndarray) -> ModalityVectors:
+    """Bring every dimension to mean 0 and spread 1 over the tracks that a fit may see.
 
     Args:
-        catalog (`Catalog`): The catalog; WAV paths are relative to its folder.
-        progress (`Callable`, *optional*): Called with (what, done, total).
-
-    Returns:
-        `tuple[ModalityVectors, str]`: The standardised vectors, and which source was used:
-        `"clips"`, `"descriptors"` or `"none"`.
+        made (`ModalityVectors`): The vectors, `[n, d]`.
+        run (`Run`): Gives `fit_on` and what was fitted before; keeps `mean` and `spread`, both
+            `[d]` float64.
+        facts (`np.ndarray`): What else to keep.
     """
-    paths = [
-        catalog.root / path if path and catalog.root and "://" not in path else None
-        for path in catalog.column("audio")
-    ]
-    rows: list[np.ndarray | None]
-    if any(path is not None and path.suffix == ".wav" and path.exists() for path in paths):
-        rows = []
-        for done, path in enumerate(paths, start=1):
-            rows.append(clip_descriptors(path) if path is not None else None)
-            if progress is not None:
-                progress("listening to clips", done, len(paths))
-        return _standardise(rows), "clips"
-    names = [
+    fitted = run.fitted()
+    if fitted is None:
+        fitted = {**_moments(made, run.fit_on), **facts}
+        run.keep(fitted, seen=made.present & run.fit_on)
+    width = len(fitted["mean"])
+    if not made.present.any() or not width:
+        return absent(len(made.present))
+    if made.vectors.shape[1] != width:
+        raise InputError(
+            f"the audio vectors have {made.vectors.shape[1]} dimensions, those of the run that "
+            f"they should fit have {width}"
+        )
+    vectors = (made.vectors - fitted["mean"]) / fitted["spread"]
+    vectors[~made.present] = 0.0
+    return ModalityVectors(vectors.astype(np.float32), made.present)
+
+
+def _moments(made: ModalityVectors, fit_on: np.ndarray) -> dict[str, np.ndarray]:
+    """Mean and spread of every dimension; empty where no track has the modality."""
+    width = made.vectors.shape[1] if made.present.any() else 0
+    found = made.vectors[made.present & fit_on].astype(np.float64)
+    if not width or not len(found):
+        return {"mean": np.zeros(width), "spread": np.ones(width)}
+    spread = found.std(axis=0)
+    return {"mean": found.mean(axis=0), "spread": np.where(spread > 1e-9, spread, 1.0)}
+
+
+def _sources(catalog: Catalog) -> list[str]:
+    """The columns to use; none where there are clips, or nothing at all."""
+    root = catalog.root or Path()
+    if any(name and _is_wav(name) and (root / name).exists() for name in clip_names(catalog)):
+        return []
+    columns = _numeric_columns(catalog)
+    return columns if columns != ["tempo"] else []
+
+
+def _is_wav(name: str) -> bool:
+    return Path(name).suffix.casefold() == ".wav"
+
+
+def _numeric_columns(catalog: Catalog) -> list[str]:
+    return [
         name
         for name in DESCRIPTOR_COLUMNS
         if name in catalog.tracks.column_names
         and catalog.tracks[name].null_count < len(catalog)
         and _is_number(catalog.tracks.schema.field(name).type)
     ]
-    if names and names != ["tempo"]:
-        columns = [np.array(catalog.column(name), dtype=np.float64) for name in names]
-        matrix = np.stack(columns, axis=1)
-        rows = [row if np.isfinite(row).all() else None for row in matrix]
-        return _standardise(rows), "descriptors"
-    return _standardise([None] * len(catalog)), "none"
 
 
 def _is_number(kind: pa.DataType) -> bool:
     return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
 
 
-def clip_descriptors(path: Path) -> np.ndarray | None:
-    """Timbre, harmony and rhythm of a 16-bit WAV clip.
+def _column_vectors(catalog: Catalog, columns: list[str]) -> ModalityVectors:
+    values = [np.array(catalog.column(name), dtype=np.float64) for name in columns]
+    matrix = np.stack(values, axis=1)
+    present = np.asarray(np.isfinite(matrix).all(axis=1))
+    return ModalityVectors(np.where(present[:, None], matrix, 0.0), present)
+
+
+def clip_descriptors(path: str | Path) -> np.ndarray:
+    """Timbre, harmony and rhythm of a WAV clip.
 
     Mean and spread of log band energies, mean chroma, and the autocorrelation of the onset
     strength at the lags of 60 to 190 beats per minute.
 
+    Args:
+        path (`str` or `Path`): A WAV file of integer or float samples.
+
     Returns:
-        `np.ndarray` of shape `[74]`, float64, or `None` where the file cannot be read.
+        `np.ndarray` of shape `[74]`, float64.
+
+    Raises:
+        InputError: If the file cannot be read, is shorter than 16,384 samples or silent, or has a
+            sample rate below 4,000 Hz.
     """
-    try:
-        with wave.open(str(path), "rb") as handle:
-            rate, channels, width = (
-                handle.getframerate(),
-                handle.getnchannels(),
-                handle.getsampwidth(),
-            )
-            raw = handle.readframes(handle.getnframes())
-    except (OSError, EOFError, wave.Error):
-        return None
-    if width != 2 or rate < 4000:
-        return None
-    raw = raw[: len(raw) - len(raw) % (2 * channels)]  # a file that was cut short
-    sound = np.frombuffer(raw, dtype="<i2").astype(np.float64).reshape(-1, channels).mean(axis=1)
+    rate, sound = _read_wav(path)
     window, hop = 1024, 512
+    if rate < 4000:
+        raise InputError(f"{path}: a sample rate of {rate} Hz is too low; 4000 Hz are needed")
     if len(sound) < 16 * window:
-        return None
-    frequencies, _, spectrum = stft(sound / 32768, fs=rate, nperseg=window, noverlap=window - hop)
+        raise InputError(f"{path}: is too short ({len(sound)} samples; {16 * window} are needed)")
+    if not np.isfinite(sound).all():
+        raise InputError(f"{path}: has samples that are not finite")
+    if not np.ptp(sound):
+        raise InputError(f"{path}: is silent")
+    frequencies, _, spectrum = stft(sound, fs=rate, nperseg=window, noverlap=window - hop)
     power = np.abs(spectrum) ** 2
     edges = np.geomspace(60, rate / 2, MEL_BANDS + 1)
     band = np.clip(np.searchsorted(edges, frequencies) - 1, -1, MEL_BANDS - 1)
@@ -107,12 +177,19 @@ def clip_descriptors(path: Path) -> np.ndarray | None:
     return np.concatenate([log_bands.mean(axis=1), log_bands.std(axis=1), chroma, rhythm])
 
 
-def _standardise(rows: Sequence[np.ndarray | None]) -> ModalityVectors:
-    present = np.array([row is not None for row in rows], dtype=bool)
-    width = next((len(row) for row in rows if row is not None), 1)
-    vectors = np.stack([row if row is not None else np.zeros(width) for row in rows])
-    if present.any():
-        found = vectors[present]
-        spread = found.std(axis=0)
-        vectors[present] = (found - found.mean(axis=0)) / np.where(spread > 1e-9, spread, 1.0)
-    return ModalityVectors(vectors.astype(np.float32), present)
+def _read_wav(path: str | Path) -> tuple[int, np.ndarray]:
+    """Sample rate and mono sound of a WAV file, float64, full scale at 1."""
+    try:
+        with warnings.catch_warnings():  # chunks it does not know, files that were cut short
+            warnings.simplefilter("ignore", wavfile.WavFileWarning)
+            rate, samples = wavfile.read(path)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such audio file") from None
+    except Exception as error:  # a damaged header can fail anywhere in the parser
+        raise InputError(f"{path}: cannot be read as WAV ({error})") from None
+    sound = samples.astype(np.float64)
+    if samples.dtype == np.uint8:
+        sound = (sound - 128) / 128
+    elif samples.dtype.kind == "i":
+        sound /= 2.0 ** (8 * samples.dtype.itemsize - 1)
+    return int(rate), sound.mean(axis=1) if sound.ndim == 2 else sound

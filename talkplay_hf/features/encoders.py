@@ -98,7 +98,6 @@ ENCODERS = {
     "descriptors": "talkplay_hf.features.audio:Descriptors",
     "librosa": "talkplay_hf.features.librosa_audio:LibrosaDescriptors",
     "clap": "talkplay_hf.features.clap:Clap",
-    "muq": "talkplay_hf.features.muq:Muq",
 }
 # Fitted on the whole catalogue by one process; they have no part that others could share.
 WHOLE = frozenset({"ppmi-svd", "item2vec", "tfidf-svd"})

@@ -7,10 +7,22 @@ from typing import Any
 
 import numpy as np
 import pytest
+from memory_run import MemoryRun, catalog_of
 
 from talkplay_hf.catalog.render import render_clip, write_wav
 from talkplay_hf.catalog.schema import Catalog, Track
-from talkplay_hf.features.audio import audio_vectors, clip_descriptors
+from talkplay_hf.errors import InputError
+from talkplay_hf.features.audio import Descriptors, clip_descriptors
+from talkplay_hf.features.store import ModalityVectors
+
+# descriptors 0, 30, 50, 60 and 73 of the clip `good_wav(path, 0)`
+PINNED = [-9.582414115355505, 2.6113236671703492, 0.13729353064104963, -0.10892782079139422,
+          0.5613138757692786]  # fmt: skip
+
+
+def audio_vectors(catalog: Catalog) -> tuple[ModalityVectors, MemoryRun]:
+    run = MemoryRun(np.ones(len(catalog), dtype=bool))
+    return Descriptors().encode(catalog, "audio", run), run
 
 
 def neighbours(folder: Path, factors: list[dict[str, Any]]) -> np.ndarray:
@@ -24,7 +36,7 @@ def neighbours(folder: Path, factors: list[dict[str, Any]]) -> np.ndarray:
         )
         names.append(f"{number}.wav")
         write_wav(folder / f"{number}.wav", clip)
-    vectors = audio_vectors(with_clips(folder, names))[0].vectors
+    vectors = audio_vectors(catalog_of(folder, names))[0].vectors
     distance = ((vectors[:, None] - vectors[None]) ** 2).sum(axis=-1)
     np.fill_diagonal(distance, np.inf)
     return np.asarray(distance.argmin(axis=1))
@@ -50,12 +62,6 @@ def test_clips_of_the_same_tempo_are_neighbours(tmp_path: Path):
     assert np.mean(right) >= 0.7  # chance 0.29
 
 
-def with_clips(folder: Path, names: list[str | None]) -> Catalog:
-    tracks = [Track(str(n), "T", "x", audio=name) for n, name in enumerate(names)]
-    return Catalog(Catalog.from_tracks(tracks).tracks, Catalog.from_tracks([]).playlists,
-                   root=folder)  # fmt: skip
-
-
 def good_wav(path: Path, seed: int) -> None:
     clip = render_clip(
         tempo=100, key=seed, major=True, instrument="piano", genre="jazz", seed=[seed]
@@ -76,18 +82,18 @@ def broken_wav(path: Path, kind: str) -> None:
         path.write_bytes(b"")
     elif kind == "float samples":
         path.write_bytes(content[:20] + struct.pack("<H", 3) + content[22:])
-    elif kind == "8 bit":
-        with wave.open(str(path), "wb") as handle:
-            handle.setnchannels(1)
-            handle.setsampwidth(1)
-            handle.setframerate(16_000)
-            handle.writeframes(bytes(80_000))
     elif kind == "too short":
         with wave.open(str(path), "wb") as handle:
             handle.setnchannels(1)
             handle.setsampwidth(2)
             handle.setframerate(16_000)
             handle.writeframes(bytes(2_000))
+    elif kind == "silent":
+        with wave.open(str(path), "wb") as handle:
+            handle.setnchannels(1)
+            handle.setsampwidth(2)
+            handle.setframerate(16_000)
+            handle.writeframes(bytes(80_000))
     elif kind == "folder":
         path.unlink()
         path.mkdir()
@@ -97,38 +103,79 @@ def broken_wav(path: Path, kind: str) -> None:
 
 @pytest.mark.parametrize(
     "kind",
-    ["header only", "text", "empty", "float samples", "8 bit", "too short", "folder", "gone"],
+    ["header only", "text", "empty", "float samples", "silent", "too short", "folder", "gone"],
 )
-def test_an_unreadable_clip_is_absent(kind: str, tmp_path: Path):
+def test_a_clip_that_cannot_be_used_is_absent_and_named(kind: str, tmp_path: Path):
     for number in range(3):
         good_wav(tmp_path / f"{number}.wav", number)
     broken_wav(tmp_path / "3.wav", kind)
     names = ["0.wav", "1.wav", "2.wav", "3.wav", None, "https://example.org/4.wav"]
-    made, source = audio_vectors(with_clips(tmp_path, names))
-    assert source == "clips"
+    made, run = audio_vectors(catalog_of(tmp_path, names))
+    assert not run.kept["columns"].any()
     assert made.present.tolist() == [True, True, True, False, False, False]
     assert np.isfinite(made.vectors).all()
+    assert list(run.failures) == [3]
+    assert str(tmp_path / "3.wav") in run.failures[3]
 
 
 def test_a_clip_that_was_cut_short_does_not_break_the_rest(tmp_path: Path):
     good_wav(tmp_path / "0.wav", 0)
     broken_wav(tmp_path / "1.wav", "cut inside a sample")
-    made, _ = audio_vectors(with_clips(tmp_path, ["0.wav", "1.wav"]))
+    made, _ = audio_vectors(catalog_of(tmp_path, ["0.wav", "1.wav"]))
     assert made.present[0]
     assert np.isfinite(made.vectors).all()
 
 
-def test_silence_and_stereo(tmp_path: Path):
-    for name, channels in (("mono.wav", 1), ("stereo.wav", 2)):
-        with wave.open(str(tmp_path / name), "wb") as handle:
-            handle.setnchannels(channels)
-            handle.setsampwidth(2)
-            handle.setframerate(16_000)
-            handle.writeframes(bytes(2 * channels * 40_000))
-    mono, stereo = (clip_descriptors(tmp_path / name) for name in ("mono.wav", "stereo.wav"))
-    assert mono is not None
-    assert np.isfinite(mono).all()
-    assert np.array_equal(mono, stereo)
+def test_the_descriptors_of_a_16_bit_clip_stay_as_they_are(tmp_path: Path):
+    good_wav(tmp_path / "0.wav", 0)
+    found = clip_descriptors(tmp_path / "0.wav")
+    assert found.shape == (74,)
+    assert found[[0, 30, 50, 60, 73]] == pytest.approx(PINNED, rel=1e-6)
+
+
+@pytest.mark.parametrize("subtype", ["PCM_24", "PCM_32", "FLOAT", "DOUBLE", "PCM_U8"])
+def test_other_wav_samples_give_the_same_descriptors(subtype: str, tmp_path: Path):
+    soundfile = pytest.importorskip("soundfile")
+    good_wav(tmp_path / "0.wav", 0)
+    sound, rate = soundfile.read(tmp_path / "0.wav")
+    soundfile.write(tmp_path / "1.wav", np.stack([sound, sound], axis=1), rate, subtype)
+    one, two = (clip_descriptors(tmp_path / name) for name in ("0.wav", "1.wav"))
+    # 8 bits leave noise in the quiet high bands
+    assert np.abs(one - two)[:30].max() < (6 if subtype == "PCM_U8" else 1e-6)
+    assert two[48:60] == pytest.approx(one[48:60], abs=0.01)
+
+
+def test_the_standard_is_set_by_the_tracks_a_fit_may_see_and_kept():
+    extra = [{"energy": value, "valence": 1 - value} for value in (0.1, 0.3, 0.5, 0.9)]
+    tracks = [Track(str(n), "T", "x", extra=values) for n, values in enumerate(extra)]
+    run = MemoryRun(np.array([True, True, True, False]))
+    made = Descriptors().encode(Catalog.from_tracks(tracks), "audio", run)
+    assert made.present.all()
+    assert np.allclose(made.vectors[:3].mean(axis=0), 0, atol=1e-6)
+    assert np.allclose(made.vectors[:3].std(axis=0), 1, atol=1e-5)
+    later = MemoryRun(np.ones(1, dtype=bool), run.kept)
+    again = Descriptors().encode(Catalog.from_tracks(tracks[3:]), "audio", later)
+    assert np.allclose(again.vectors[0], made.vectors[3])
+
+
+def test_a_later_run_uses_the_columns_of_the_earlier_one():
+    tracks = [Track(str(n), "T", "x", extra={"energy": 0.1 * n}) for n in range(3)]
+    _, run = audio_vectors(Catalog.from_tracks(tracks))
+    more = [Track("9", "T", "x", extra={"energy": 0.5, "valence": 0.5})]
+    later = MemoryRun(np.ones(1, dtype=bool), run.kept)
+    assert Descriptors().encode(Catalog.from_tracks(more), "audio", later).vectors.shape == (1, 1)
+    with pytest.raises(InputError, match="energy"):
+        Descriptors().encode(Catalog.from_tracks([Track("9", "T", "x")]), "audio", later)
+
+
+def test_a_later_run_listens_where_the_earlier_one_did(tmp_path: Path):
+    for number in range(3):
+        good_wav(tmp_path / f"{number}.wav", number)
+    made, run = audio_vectors(catalog_of(tmp_path, ["0.wav", "1.wav", "2.wav"]))
+    later = MemoryRun(np.ones(2, dtype=bool), run.kept)
+    again = Descriptors().encode(catalog_of(tmp_path, ["2.wav", None]), "audio", later)
+    assert again.present.tolist() == [True, False]
+    assert np.allclose(again.vectors[0], made.vectors[2], atol=1e-6)
 
 
 def test_descriptor_columns_stand_in_for_clips():
@@ -136,8 +183,8 @@ def test_descriptor_columns_stand_in_for_clips():
         Track(str(n), "T", "x", tempo=90.0 + n, extra={"energy": energy, "valence": 0.1 * n})
         for n, energy in enumerate([0.1, 0.5, None, 0.9])
     ]
-    made, source = audio_vectors(Catalog.from_tracks(tracks))
-    assert source == "descriptors"
+    made, run = audio_vectors(Catalog.from_tracks(tracks))
+    assert run.kept["columns"].any()
     assert made.present.tolist() == [True, True, False, True]
     assert made.vectors.shape == (4, 3)
     found = made.vectors[made.present]
@@ -150,21 +197,20 @@ def test_a_descriptor_column_of_text_is_left_out():
         Track(str(n), "T", "x", extra={"mode": ("major", "minor")[n % 2], "energy": 0.2 * n})
         for n in range(4)
     ]
-    made, source = audio_vectors(Catalog.from_tracks(tracks))
-    assert source == "descriptors"
+    made, run = audio_vectors(Catalog.from_tracks(tracks))
+    assert run.kept["columns"].any()
     assert made.vectors.shape == (4, 1)
     assert made.present.all()
 
 
 def test_nothing_to_hear(world: Catalog):
-    made, source = audio_vectors(world)  # tempo alone does not count
-    assert source == "none"
+    made, run = audio_vectors(world)  # tempo alone does not count
+    assert not run.kept["columns"].any()
     assert not made.present.any()
     assert len(made.vectors) == len(world)
 
 
 def test_the_same_clips_give_the_same_vectors(audio_world: Catalog):
-    (one, source), (two, _) = audio_vectors(audio_world), audio_vectors(audio_world)
-    assert source == "clips"
+    (one, _), (two, _) = audio_vectors(audio_world), audio_vectors(audio_world)
     assert one.present.all()
     assert np.array_equal(one.vectors, two.vectors)

@@ -1,10 +1,22 @@
-"""Playlist co-occurrence vectors."""
+"""Playlist vectors: PPMI + SVD and item2vec."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pytest
+from helpers_embed import make_run
 
 from talkplay_hf.catalog.schema import Catalog, Track
-from talkplay_hf.features.cooccurrence import playlist_vectors
+from talkplay_hf.catalog.splits import cold_tracks
+from talkplay_hf.features.cooccurrence import PpmiSvd
+from talkplay_hf.features.encoders import Encoder
+from talkplay_hf.features.item2vec import Item2Vec
+from talkplay_hf.features.shards import ShardedRun
+from talkplay_hf.features.store import ModalityVectors
 
 
 def catalog(lists: list[tuple[list[str], str]], tracks: int = 12) -> Catalog:
@@ -17,6 +29,14 @@ def catalog(lists: list[tuple[list[str], str]], tracks: int = 12) -> Catalog:
         }
     )
     return Catalog(made.tracks, table)
+
+
+def run_of(catalog: Catalog, seed: int = 0) -> ShardedRun:
+    return make_run(Path("unused"), len(catalog), fit_on=~cold_tracks(catalog), seed=seed)
+
+
+def playlist_vectors(catalog: Catalog, *, dim: int = 128) -> ModalityVectors:
+    return PpmiSvd(dim=dim).encode(catalog, "playlist", run_of(catalog))
 
 
 ONE, TWO = [f"t{n}" for n in range(5)], [f"t{n}" for n in range(5, 10)]
@@ -70,3 +90,66 @@ def test_dimensions_and_seed(world: Catalog):
     again = playlist_vectors(world, dim=7)
     assert np.array_equal(made.vectors, again.vectors)
     assert playlist_vectors(catalog([(["t0", "t1"], "train")])).vectors.shape[1] == 1
+
+
+SKIP_GRAM = Item2Vec(dim=8, window="whole", epochs=150, sample=0)
+
+
+def test_item2vec_puts_tracks_that_share_playlists_closer():
+    lists = [(list(np.random.default_rng(n).permutation(side)), "train")
+             for n in range(10) for side in (ONE, TWO)]  # fmt: skip
+    made = SKIP_GRAM.encode(catalog(lists), "playlist", run_of(catalog(lists)))
+    similarity = made.vectors @ made.vectors.T
+    inside = similarity[:5, :5][~np.eye(5, dtype=bool)]
+    assert inside.min() > similarity[:5, 5:10].max()
+    assert made.vectors.shape == (12, 8)
+    assert np.allclose(np.linalg.norm(made.vectors[:10], axis=1), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize("encoder", [PpmiSvd(dim=4), Item2Vec(dim=4), SKIP_GRAM])
+def test_what_is_held_out_is_not_seen_and_has_no_vector(encoder: Encoder):
+    held_out = [(["t10", "t11", "t0"], "test"), ([*TWO, "t10"], "validation")]
+    made = catalog([*TRAIN, *held_out])
+    run = run_of(made)
+    vectors = encoder.encode(made, "playlist", run)
+    plain = encoder.encode(catalog(TRAIN), "playlist", run_of(catalog(TRAIN)))
+    assert np.array_equal(vectors.vectors, plain.vectors)
+    assert vectors.present.tolist() == [True] * 10 + [False] * 2
+    assert run.seen is not None
+    assert not (run.seen & ~run.fit_on).any()
+    assert not run.fit_on[11]
+
+
+def test_item2vec_of_no_playlists_and_of_rare_tracks():
+    for lists in ([], [(["t0"], "train")], [(ONE, "test")]):
+        made = Item2Vec().encode(catalog(lists), "playlist", run_of(catalog(lists)))
+        assert made.vectors.shape[0] == 12
+        assert not made.present.any()
+    rare = catalog([(["t0", "t1", "t2"], "train"), (["t0", "t1"], "train")])
+    made = Item2Vec(dim=4, min_count=2).encode(rare, "playlist", run_of(rare))
+    assert made.present.tolist() == [True, True] + [False] * 10
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+sys.path[:0] = [sys.argv[1]]
+from test_playlist_vectors import TRAIN, catalog, run_of
+from talkplay_hf.features.item2vec import Item2Vec
+made = catalog(TRAIN)
+found = Item2Vec(dim=8).encode(made, "playlist", run_of(made))
+print(found.vectors.tobytes().hex())
+"""
+
+
+def test_item2vec_gives_the_same_bytes_in_another_process_whatever_its_hash_seed():
+    other = subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(Path(__file__).parent)],
+        env=os.environ | {"PYTHONHASHSEED": "7"},
+        capture_output=True,
+        check=True,
+    ).stdout
+    made = catalog(TRAIN)
+    here = [Item2Vec(dim=8).encode(made, "playlist", run_of(made, seed)).vectors for seed in (0, 5)]
+    assert bytes.fromhex(other.decode()) == here[0].tobytes()
+    assert here[0].tobytes() != here[1].tobytes()
