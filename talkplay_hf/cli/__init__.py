@@ -1,6 +1,7 @@
 """The `talkplay` command: one thin function a subcommand."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
@@ -38,6 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except TalkPlayError as error:
         print(f"talkplay {args.command}: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # the reader of our output has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         print(f"talkplay {args.command}: {where}{error.strerror or error}", file=sys.stderr)

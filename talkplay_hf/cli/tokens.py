@@ -90,7 +90,7 @@ def add_commands(commands: take.Commands) -> None:
 
 def run_embed(args: argparse.Namespace) -> None:
     """Make a features folder."""
-    from talkplay_hf.catalog.schema import Catalog
+    from talkplay_hf.catalog.schema import MODALITIES, Catalog
     from talkplay_hf.features.embed import embed
     from talkplay_hf.hub import files
 
@@ -108,7 +108,8 @@ def run_embed(args: argparse.Namespace) -> None:
         on_error=args.on_error,
         progress=progress_bars(),
     )
-    facts = files.read_manifest(args.out, "features")["modalities"]
+    recorded = files.read_manifest(args.out, "features")["modalities"]
+    facts = {name: recorded[name] for name in MODALITIES}
     lines = []
     for name, made in facts.items():
         failed = f", failed {made['failures']:,}" if made["failures"] else ""

@@ -1,4 +1,4 @@
-"""Audio vectors without a download: descriptors of a WAV clip, or numeric columns of the table."""
+"""Audio vectors without a download: descriptors of the clips, or numeric columns of the table."""
 
 import warnings
 from dataclasses import dataclass
@@ -13,20 +13,24 @@ from scipy.signal import stft
 from talkplay_hf.catalog.schema import Catalog
 from talkplay_hf.errors import InputError
 from talkplay_hf.features.encoders import Run
-from talkplay_hf.features.sound import clip_names
+from talkplay_hf.features.sound import can_read_sound, clip_names, load_sound
 from talkplay_hf.features.store import ModalityVectors, absent
 
 DESCRIPTOR_COLUMNS = (
     "danceability", "energy", "loudness", "mode", "speechiness", "acousticness",
     "instrumentalness", "liveness", "valence", "tempo",
 )  # fmt: skip
+RATE = 22_050
 MEL_BANDS = 24
 TEMPO_LAGS = np.arange(60.0, 200.0, 10.0)
 
 
 @dataclass(frozen=True)
 class Descriptors:
-    """Vectors from the catalog's WAV clips, or from its numeric columns where it has no clips.
+    """Vectors from the catalog's clips, or from its numeric columns where it has no clips.
+
+    WAV is read as it is; other formats need the extra `audio`. Without it their clips count only
+    where the catalog has no numeric columns to do with, and then say what is missing.
 
     They are standardised over the tracks of `run.fit_on`. Which columns were used (`columns`,
     `[10]` uint8, none for clips), the mean and the spread are kept, and a later run that should
@@ -56,9 +60,10 @@ class Descriptors:
         if columns:
             made = _column_vectors(catalog, columns)
         else:
-            names = [name if name and _is_wav(name) else None for name in clip_names(catalog)]
             root = catalog.root or Path()
-            made = run.map_tracks(names, np.stack, load=lambda name: clip_descriptors(root / name))
+            made = run.map_tracks(
+                clip_names(catalog), np.stack, load=lambda name: clip_descriptors(root / name)
+            )
         used = np.array([name in columns for name in DESCRIPTOR_COLUMNS], dtype=np.uint8)
         return standardise(made, run, columns=used)
 
@@ -102,13 +107,15 @@ def _moments(made: ModalityVectors, fit_on: np.ndarray) -> dict[str, np.ndarray]
 def _sources(catalog: Catalog) -> list[str]:
     """The columns to use; none where there are clips, or nothing at all."""
     root = catalog.root or Path()
-    if any(name and _is_wav(name) and (root / name).exists() for name in clip_names(catalog)):
-        return []
+    readable = can_read_sound()
+    for name in clip_names(catalog):
+        if name and (readable or _is_wav(name)) and (root / name).exists():
+            return []
     columns = _numeric_columns(catalog)
     return columns if columns != ["tempo"] else []
 
 
-def _is_wav(name: str) -> bool:
+def _is_wav(name: str | Path) -> bool:
     return Path(name).suffix.casefold() == ".wav"
 
 
@@ -134,13 +141,14 @@ def _column_vectors(catalog: Catalog, columns: list[str]) -> ModalityVectors:
 
 
 def clip_descriptors(path: str | Path) -> np.ndarray:
-    """Timbre, harmony and rhythm of a WAV clip.
+    """Timbre, harmony and rhythm of a clip.
 
     Mean and spread of log band energies, mean chroma, and the autocorrelation of the onset
     strength at the lags of 60 to 190 beats per minute.
 
     Args:
-        path (`str` or `Path`): A WAV file of integer or float samples.
+        path (`str` or `Path`): A WAV file of integer or float samples, which is read whole, or a
+            file of another format, of which 30 seconds from the middle are read at 22,050 Hz.
 
     Returns:
         `np.ndarray` of shape `[74]`, float64.
@@ -148,8 +156,12 @@ def clip_descriptors(path: str | Path) -> np.ndarray:
     Raises:
         InputError: If the file cannot be read, is shorter than 16,384 samples or silent, or has a
             sample rate below 4,000 Hz.
+        MissingExtraError: If the format is another one and the audio packages are not installed.
     """
-    rate, sound = _read_wav(path)
+    if _is_wav(path):
+        rate, sound = _read_wav(path)
+    else:
+        rate, sound = RATE, load_sound(path, RATE).astype(np.float64)
     window, hop = 1024, 512
     if rate < 4000:
         raise InputError(f"{path}: a sample rate of {rate} Hz is too low; 4000 Hz are needed")

@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,11 @@ def load_sound(path: str | Path, rate: int, clip: Clip | None = None) -> np.ndar
     if np.abs(sound).max() < SILENCE:
         raise InputError(f"{path}: is silent")
     return np.asarray(soxr.resample(sound, found, rate), dtype=np.float32)
+
+
+def can_read_sound() -> bool:
+    """Whether the packages that read audio files are installed (extra `audio`)."""
+    return find_spec("soundfile") is not None and find_spec("soxr") is not None
 
 
 def _packages() -> tuple[Any, Any]:

@@ -214,3 +214,21 @@ def test_the_same_clips_give_the_same_vectors(audio_world: Catalog):
     (one, _), (two, _) = audio_vectors(audio_world), audio_vectors(audio_world)
     assert one.present.all()
     assert np.array_equal(one.vectors, two.vectors)
+
+
+@pytest.mark.parametrize("extension", ["flac", "ogg", "mp3"])
+def test_clips_of_other_formats_are_described_too(tmp_path: Path, extension: str) -> None:
+    soundfile = pytest.importorskip("soundfile")
+    for number, tempo in enumerate((80.0, 160.0)):
+        clip = render_clip(
+            tempo=tempo, key=2, major=True, instrument="piano", genre="jazz", seed=[3, number]
+        )
+        write_wav(tmp_path / f"{number}.wav", clip)
+        sound, rate = soundfile.read(tmp_path / f"{number}.wav")
+        soundfile.write(tmp_path / f"{number}.{extension}", sound, rate)
+    names: list[str | None] = [f"0.{extension}", f"1.{extension}", None]
+    made, run = audio_vectors(catalog_of(tmp_path, names))
+    assert made.present.tolist() == [True, True, False]
+    assert not run.kept["columns"].any()
+    wav, other = (clip_descriptors(tmp_path / f"0.{e}") for e in ("wav", extension))
+    assert np.corrcoef(wav, other)[0, 1] > 0.98
