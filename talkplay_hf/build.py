@@ -284,9 +284,9 @@ def make_tokenizer(
 
     Raises:
         ArtifactError: If the features were made from other tracks.
-        LeakageError: If an encoder of the features was fitted on a cold track.
+        LeakageError: If an encoder of the features was fitted on what the catalog holds out.
     """
-    from talkplay_hf.features.embed import check_fitted
+    from talkplay_hf.features.fitted import check_fitted
     from talkplay_hf.tokens.bpe import train_bpe
     from talkplay_hf.tokens.build import catalog_texts, load_base_tokenizer, tokenize
 

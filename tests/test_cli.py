@@ -2,10 +2,13 @@
 
 import csv
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+from catalog.mpd_slices import playlist, write_slice
+from catalog.sounds import write_wav
 
 from talkplay_hf import __version__
 from talkplay_hf.catalog.schema import Catalog
@@ -318,6 +321,175 @@ def test_import_tells_counts(talkplay: Run, tmp_path: Path):
     report = json.loads(out)
     assert (report["tracks"], report["rejects"]) == (10, 1)
     assert len(Catalog.load(tmp_path / "catalog")) == 10
+
+
+# --- import and stats -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def slices(tmp_path: Path) -> Path:
+    """A folder with two slices of the Million Playlist Dataset, 40 playlists."""
+    for first in (0, 20):
+        lists = [playlist(pid, range(5 * pid, 5 * pid + 5)) for pid in range(first, first + 20)]
+        write_slice(tmp_path / "mpd", lists, first)
+    return tmp_path / "mpd"
+
+
+@pytest.fixture
+def catalog(talkplay: Run, slices: Path) -> Path:
+    """A catalog folder out of them."""
+    folder = slices.parent / "catalog"
+    assert talkplay("import", slices, folder, "--workers", "1")[0] == 0
+    return folder
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def table_of(path: Path, track: int = 0) -> Path:
+    return write_csv(path, [{"track_id": f"{track:022d}", "genre": "jazz"}])
+
+
+def test_slices_become_a_catalog(talkplay: Run, slices: Path, tmp_path: Path):
+    table = table_of(tmp_path / "tags.csv")
+    status, out, _ = talkplay(
+        "import", slices, tmp_path / "out", "--workers", "1", "--test", "0.25", "--validation", "0",
+        "--join", table, "--json",
+    )  # fmt: skip
+    assert status == 0
+    report = json.loads(out)
+    assert (report["files"], report["playlists"], report["tracks"]) == (2, 40, 200)
+    assert report["splits"] == {"train": 30, "test": 10}
+    assert report["enriched"][0]["filled"] == {"tags": 1}
+    assert Catalog.load(tmp_path / "out").track(f"{0:022d}").tags == ("jazz",)
+
+
+def test_audio_files_become_a_catalog(talkplay: Run, tmp_path: Path):
+    for number in range(2):
+        write_wav(tmp_path / "music" / "Band" / "Album" / f"0{number} Song.wav", sound=number)
+    (tmp_path / "music" / "empty.wav").touch()
+    status, out, _ = talkplay("import", tmp_path / "music", tmp_path / "out", "--json")
+    assert status == 0
+    report = json.loads(out)
+    assert (report["tracks"], report["folder_playlists"], report["rejects"]) == (2, 1, 1)
+    refused(talkplay, tmp_path, "import", tmp_path / "music", tmp_path / "new", "--on-error",
+            "stop", names="empty.wav: the file is empty")  # fmt: skip
+
+
+def test_a_catalog_grows_in_place_or_as_a_new_one(talkplay: Run, catalog: Path, tmp_path: Path):
+    table = table_of(tmp_path / "tags.csv")
+    before = contents(catalog)
+    assert talkplay("import", catalog, tmp_path / "new", "--join", table)[0] == 0
+    assert contents(catalog) == before
+    status, out, _ = talkplay("import", catalog, catalog, "--join", table)
+    assert status == 0
+    assert "tags 1" in out
+    new = {
+        path.relative_to(tmp_path / "new"): raw for path, raw in contents(tmp_path / "new").items()
+    }
+    assert new == {path.relative_to(catalog): raw for path, raw in contents(catalog).items()}
+
+
+def test_a_join_that_fails_leaves_no_new_catalog(talkplay: Run, catalog: Path, tmp_path: Path):
+    blind = write_csv(tmp_path / "blind.csv", [{"foo": 1, "bar": 2}])
+    before = contents(catalog)
+    for out in (tmp_path / "new", catalog):
+        refused(talkplay, tmp_path, "import", catalog, out, "--join", blind,
+                names="blind.csv: has no column to find tracks by")  # fmt: skip
+    assert contents(catalog) == before
+
+
+def test_sources_in_the_catalog_to_make_are_not_destroyed(
+    talkplay: Run, catalog: Path, slices: Path, tmp_path: Path
+):
+    shutil.copytree(catalog, tmp_path / "old")
+    table = table_of(tmp_path / "old" / "tags.csv")
+    (tmp_path / "old" / "audio").mkdir()
+    for source in (catalog, slices):
+        refused(talkplay, tmp_path, "import", source, tmp_path / "old", "--join", table,
+                names="tags.csv: lies in")  # fmt: skip
+        refused(talkplay, tmp_path, "import", source, tmp_path / "old", "--audio-dir",
+                table.parent / "audio", names="lies in it or around it")  # fmt: skip
+    assert table.exists()
+
+
+@pytest.mark.parametrize("flag", ["--join", "--audio-dir"])
+def test_what_is_not_there_is_told_before_slices_are_read(
+    flag: str, talkplay: Run, slices: Path, tmp_path: Path
+):
+    refused(talkplay, tmp_path, "import", slices, tmp_path / "out", flag, tmp_path / "gone",
+            names="gone: no such")  # fmt: skip
+
+
+def test_slices_are_not_read_in_vain_when_a_join_fails(talkplay: Run, slices: Path, tmp_path: Path):
+    blind = write_csv(tmp_path / "blind.csv", [{"foo": 1, "bar": 2}])
+    out = tmp_path / "out"
+    status, _, err = talkplay("import", slices, out, "--workers", "1", "--join", blind)
+    assert (status, len(err.strip().splitlines())) == (2, 1)
+    assert f"{out} is complete but for --join" in err
+    assert len(Catalog.load(out)) == 200
+
+
+@pytest.mark.parametrize(
+    ("source", "flags", "says"),
+    [
+        ("mpd", ("--playlists", "x.csv"), "--playlists"),
+        ("mpd", ("--column", "title=x"), "--column"),
+        ("music", ("--playlists", "x.csv"), "--playlists"),
+        ("music", ("--audio-dir", "x"), "--audio-dir"),
+        ("music", ("--workers", "2"), "--workers"),
+        ("songs.csv", ("--workers", "2"), "--workers"),
+        ("catalog", ("--join", "tags.csv", "--test", "0"), "--test"),
+        ("catalog", ("--join", "tags.csv", "--validation", "5"), "--validation"),
+        ("catalog", ("--join", "tags.csv", "--split", "random"), "--split"),
+        ("catalog", ("--join", "tags.csv", "--split-seed", "0"), "--split-seed"),
+        ("catalog", ("--join", "tags.csv", "--near-duplicates", "keep"), "--near-duplicates"),
+        ("catalog", (), "--join"),
+        ("mpd", ("--join-column", "title=x"), "--join-column"),
+        ("songs.csv", ("--join", "tags.csv", "--join-column", "title"), "--join-column title"),
+        ("mpd", ("--test", "1.5"), "test is 1.5"),
+        ("mpd", ("--test", "40"), "40 test and"),
+        ("mpd", ("--test", "-1"), "test is -1"),
+    ],
+)
+def test_flags_of_import_that_do_not_fit_are_refused(
+    source: str, flags: tuple[str, ...], says: str, talkplay: Run, slices: Path, tmp_path: Path
+):
+    write_csv(tmp_path / "songs.csv", songs())
+    table_of(tmp_path / "tags.csv")
+    write_wav(tmp_path / "music" / "Band" / "Album" / "01 Song.wav")
+    if source == "catalog":
+        assert talkplay("import", tmp_path / "songs.csv", tmp_path / "catalog")[0] == 0
+    given = [tmp_path / one if (tmp_path / one).exists() else one for one in flags]
+    status, _, err = talkplay("import", tmp_path / source, tmp_path / "out", *given)
+    assert status == 2
+    assert len(err.strip().splitlines()) == 1, err
+    assert says in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_stats_are_text_markdown_or_json(talkplay: Run, catalog: Path, conversations_folder: Path):
+    status, out, _ = talkplay("stats", catalog, "--json")
+    figures = json.loads(out)
+    assert status == 0
+    assert list(figures)[:7] == [
+        "playlists", "tracks", "mean_tracks", "warm_tracks", "cold_tracks", "vocabulary",
+        "sparsity",
+    ]  # fmt: skip
+    assert (figures["playlists"], figures["mean_tracks"], figures["cold_tracks"]) == (40, 5.0, 20)
+    text = talkplay("stats", catalog)[1]
+    assert "Paper: Training" in text.splitlines()[0]
+    assert "# of dialogues" not in text
+    markdown = talkplay("stats", catalog, "--markdown", "--conversations", conversations_folder)[1]
+    assert markdown.startswith("|  | Training |")
+    assert "| # of dialogues | " in markdown
+    refused(talkplay, catalog.parent, "stats", catalog, "--conversations", catalog,
+            names="conversations folder was expected")  # fmt: skip
+    refused(talkplay, catalog.parent, "stats", catalog.parent / "mpd", names="manifest.json")
+
+
+# --- from a table to a chat ----------------------------------------------------------------------
 
 
 def built(talkplay: Run, folder: Path, rows: Sequence[dict[str, object]], *more: object) -> Path:

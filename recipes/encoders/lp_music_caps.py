@@ -9,7 +9,7 @@
 
 git clone https://github.com/seungheondoh/lp-music-caps
 uv run lp_music_caps.py CATALOG captions.parquet --code lp-music-caps --weights transfer.pth
-talkplay import CATALOG/tracks.parquet NEW --join captions.parquet
+talkplay import CATALOG NEW --join captions.parquet
 """
 
 import sys

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from talkplay_hf.catalog.audio_names import AudioName, can_read_tags, possible_names, read_tags
 from talkplay_hf.catalog.columns import Reject
 from talkplay_hf.catalog.import_audio import audio_paths, clip_name, sound_mark
+from talkplay_hf.catalog.report_text import values_of
 from talkplay_hf.catalog.schema import Catalog
 from talkplay_hf.catalog.track_match import TrackIndex, name_keys
 from talkplay_hf.errors import InputError
@@ -62,8 +63,7 @@ class AudioReport:
 
     def to_dict(self) -> dict[str, Any]:
         """The report as JSON values, without the list of files."""
-        names = [entry.name for entry in fields(self) if entry.name != "rejected"]
-        return {name: getattr(self, name) for name in names}
+        return values_of(self, without="rejected")
 
     def summary(self) -> str:
         """The report in a few lines for a person."""

@@ -3,7 +3,7 @@
 import hashlib
 import re
 import unicodedata
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -170,9 +170,7 @@ class _AudioImport:
         self.lists: list[_List] = []
         self.rejects: list[Reject] = []
         self.made_from: list[list[str]] = []
-        names = ("titles_from_tags", "artists_from_tags", "unknown_artists", "playlist_files")
-        more = ("folder_playlists", "unknown_playlist_tracks", "dropped_playlists")
-        self.counts = dict.fromkeys((*names, *more, "duplicate_pairs", "cut"), 0)
+        self.counts: Counter[str] = Counter()
 
     def read_tracks(self) -> None:
         """Read all audio files."""

@@ -89,20 +89,6 @@ def enrich(
     return Enriched(catalog, reports, clips, made_from)
 
 
-def copy_catalog(folder: str | Path, out: str | Path) -> None:
-    """Make another catalog folder with the same files, by hard link where that can be.
-
-    Raises:
-        ArtifactError: If `folder` is no catalog folder, or `out` is something else.
-        InputError: If one lies in the other.
-    """
-    folder, out = Path(folder), Path(out)
-    files.read_manifest(folder, "catalog")
-    check_sources(out, audio_dir=folder)
-    with files.staged_folder(out, "catalog") as aside:
-        copy_clips(_files_of(folder), aside, link=True)
-
-
 def _files_of(folder: Path) -> dict[str, Path]:
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     return {str(path.relative_to(folder)): path for path in paths}
@@ -110,6 +96,7 @@ def _files_of(folder: Path) -> dict[str, Path]:
 
 def enrich_folder(
     folder: str | Path,
+    out: str | Path | None = None,
     *,
     join: Sequence[str | Path] | str | Path = (),
     audio_dir: str | Path | None = None,
@@ -117,26 +104,32 @@ def enrich_folder(
     encoding: str | None = None,
     on_error: str = "skip",
 ) -> list[JoinReport | AudioReport]:
-    """Bring joined tables and audio files to a catalog folder, in place and atomically.
+    """Bring joined tables and audio files to a catalog folder, atomically.
 
     `tracks.parquet`, `rejects.parquet` and the manifest are written anew. Everything else in the
-    folder stays, by hard link, so that playlists of any size are neither loaded nor copied.
+    folder stays, by hard link where that can be, so that playlists of any size are not loaded.
 
     Args:
         folder (`str` or `Path`): The catalog folder.
+        out (`str` or `Path`, *optional*): The catalog folder to make; by default `folder` itself.
         join, audio_dir, columns, encoding, on_error: See `enrich`.
 
     Returns:
         `list[JoinReport | AudioReport]`: What each table and the folder brought, in order.
 
     Raises:
-        InputError: If a table or folder cannot be used, or as `on_error` says; the catalog folder
-            is then as it was.
-        ArtifactError: If `folder` is no catalog folder, or a file in it is damaged.
+        InputError: If a table or folder cannot be used, or as `on_error` says.
+        ArtifactError: If `folder` is no catalog folder, a file in it is damaged, or `out` is
+            something else. After an error both folders are as they were.
     """
     folder = Path(folder)
     manifest = files.read_manifest(folder, "catalog")
+    out = folder if out is None else Path(out)
+    if out.resolve() != folder.resolve():
+        check_sources(out, join=join, audio_dir=folder)
+        files.check_target(out, "catalog")
     check_sources(folder, audio_dir=audio_dir)
+    check_sources(out, audio_dir=audio_dir)
     try:
         tracks = pq.read_table(folder / files.TRACKS)
     except (pa.ArrowException, OSError) as error:
@@ -156,7 +149,7 @@ def enrich_folder(
     facts["enriched"] = [*facts.get("enriched", []), *to_facts(enriched)]
     anew = {files.TRACKS, files.MANIFEST}
     kept = _files_of(folder)
-    with files.staged_folder(folder, "catalog") as aside:
+    with files.staged_folder(out, "catalog") as aside:
         copy_clips(
             {name: path for name, path in kept.items() if name not in anew}, aside, link=True
         )
@@ -180,7 +173,7 @@ def check_sources(
     join: Sequence[str | Path] | str | Path = (),
     audio_dir: str | Path | None = None,
 ) -> None:
-    """Refuse sources that the making of a catalog folder would destroy or find again.
+    """Refuse sources that are not there, or that the making of a catalog folder would destroy.
 
     Args:
         out (`str` or `Path`): The catalog folder.
@@ -189,14 +182,19 @@ def check_sources(
         audio_dir (`str` or `Path`, *optional*): A folder of audio files.
 
     Raises:
-        InputError: If a table lies in `out`, or the audio files in or around it.
+        InputError: If there is no such table or folder, or a table lies in `out`, or the audio
+            files in or around it.
     """
     outer = Path(out).resolve()
     for path in (*tables, *_as_tables(join)):
+        if not Path(path).exists():
+            raise InputError(f"{path}: no such file")
         if outer in Path(path).resolve().parents:
             raise InputError(f"{path}: lies in {out}, which would be replaced; name another folder")
     if audio_dir is not None:
         inner = Path(audio_dir).resolve()
+        if not inner.is_dir():
+            raise InputError(f"{audio_dir}: no such folder")
         if inner == outer or inner in outer.parents or outer in inner.parents:
             raise InputError(
                 f"{audio_dir}: the catalog folder {out} lies in it or around it; move one"

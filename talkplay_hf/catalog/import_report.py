@@ -1,12 +1,13 @@
 """What an import found and did."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
 from talkplay_hf.catalog.audio_files import AudioReport
 from talkplay_hf.catalog.import_audio import AUDIO_EXTENSIONS
 from talkplay_hf.catalog.join_report import JoinReport
+from talkplay_hf.catalog.report_text import count_lines, count_names, values_of
 from talkplay_hf.catalog.splits import SplitReport
 from talkplay_hf.hub import files
 
@@ -80,9 +81,7 @@ class ImportReport:
 
     def to_dict(self) -> dict[str, Any]:
         """The report as JSON values."""
-        values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
-        values["split"] = None if self.split is None else self.split.to_dict()
-        return values | {"enriched": [report.to_dict() for report in self.enriched]}
+        return _values(self)
 
     def summary(self) -> str:
         """The report in a few lines for a person."""
@@ -108,13 +107,7 @@ class ImportReport:
                 f"missing audio: {self.missing_audio:,} (no such file beside the table, or not "
                 f"{', '.join(AUDIO_EXTENSIONS)})"
             )
-        counts = [
-            f"{entry.name.replace('_', ' ')} {getattr(self, entry.name):,}"
-            for entry in fields(self)
-            if entry.type is int and entry.name not in _ON_THEIR_OWN and getattr(self, entry.name)
-        ]
-        if counts:
-            lines.append(f"counted: {', '.join(counts)}")
+        lines += count_lines(self, count_names(self, without=_ON_THEIR_OWN))
         if self.rejects:
             lines.append(f"rejected: {self.rejects:,} rows (see {files.REJECTS})")
         return "\n".join([*lines, *(report.summary() for report in self.enriched)])
@@ -176,9 +169,7 @@ class AudioFolderReport:
 
     def to_dict(self) -> dict[str, Any]:
         """The report as JSON values."""
-        values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
-        values["split"] = None if self.split is None else self.split.to_dict()
-        return values | {"enriched": [report.to_dict() for report in self.enriched]}
+        return _values(self)
 
     def summary(self) -> str:
         """The report in a few lines for a person."""
@@ -197,15 +188,13 @@ class AudioFolderReport:
             )
         if self.split is not None:
             lines.append(self.split.summary())
-        counts = [
-            f"{entry.name.replace('_', ' ')} {getattr(self, entry.name):,}"
-            for entry in fields(self)
-            if entry.type is int
-            and entry.name not in _OF_FOLDERS_ON_THEIR_OWN
-            and getattr(self, entry.name)
-        ]
-        if counts:
-            lines.append(f"counted: {', '.join(counts)}")
+        lines += count_lines(self, count_names(self, without=_OF_FOLDERS_ON_THEIR_OWN))
         if self.rejects:
             lines.append(f"rejected: {self.rejects:,} files (see {files.REJECTS})")
         return "\n".join([*lines, *(report.summary() for report in self.enriched)])
+
+
+def _values(report: ImportReport | AudioFolderReport) -> dict[str, Any]:
+    values = values_of(report, without="enriched")
+    values["split"] = None if report.split is None else report.split.to_dict()
+    return values | {"enriched": [one.to_dict() for one in report.enriched]}

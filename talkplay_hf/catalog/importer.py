@@ -7,6 +7,7 @@ without line breaks inside cells row 1 stands on line 2), the reason and what th
 """
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -46,17 +47,6 @@ from talkplay_hf.hub import files
 
 __all__ = ["ImportReport", "import_table"]
 
-_COUNTED = (
-    "merged",
-    "conflicts",
-    "duplicate_pairs",
-    "generated_ids",
-    "cut",
-    "unknown_playlist_tracks",
-    "dropped_playlists",
-    "missing_audio",
-)
-
 
 def import_table(
     source: str | Path,
@@ -79,10 +69,10 @@ def import_table(
     is one of the catalog's, `source_` goes before it. A column of lyrics named `lyrics_bow` is read
     as a bag of words: `love:2 you:1` becomes `love love you`; where the bag counts word numbers,
     `25:2,3:1`, the numbers stand for the words (`25 25 3`), enough for tf-idf but no text to show.
-    Playlists are held out for tests and validation, unless the table of playlists has a column
-    `split` that says which, see `split_catalog`. Audio files that the table
-    names by a path, relative to its folder or absolute, are copied into the catalog folder; a path
-    without a file becomes null and is counted, URLs stay.
+    Playlists are held out for tests and validation, unless a column `split` of the table of
+    playlists, or of (track, playlist) rows, says which, see `split_catalog`. Audio files that the
+    table names by a path, relative to its folder or absolute, are copied into the catalog folder; a
+    path without a file becomes null and is counted, URLs stay.
 
     Args:
         source (`str` or `Path`): The table of tracks: `.csv`, `.tsv` (either with `.gz`) or
@@ -141,7 +131,7 @@ class _Import:
         self.rejects = list(first.rejects)
         self.tracks: dict[str, TrackEntry] = {}
         self.playlists: dict[str, PlaylistEntry] = {}
-        self.counts = dict.fromkeys(_COUNTED, 0)
+        self.counts: Counter[str] = Counter()
         self.clips: dict[str, Path] = {}
         self.playlist_columns: dict[str, list[str]] = {}
         # What becomes of the columns that no standard column takes.
@@ -205,9 +195,8 @@ class _Import:
                 about = {name: cells[index] for name, cells in parsed.items()}
                 self._add_pair(index, values["track_id"], about)
         if not self.tracks:
-            reasons = "; ".join(f"row {one.row}: {one.reason}" for one in self.rejects[:3])
-            count = len(self.rejects)
-            raise InputError(f"{source.path}: all {count} rows are rejected ({reasons})")
+            some = "; ".join(f"row {one.row}: {one.reason}" for one in self.rejects[:3])
+            raise InputError(f"{source.path}: all {len(self.rejects)} rows are rejected ({some})")
 
     def _why_not(self, values: Mapping[str, Any]) -> str | None:
         title, artist = values["title"], values["artist"]
@@ -302,6 +291,14 @@ class _Import:
             else:
                 self.clips[placed[0]] = placed[1]
 
+    def _place_split(self) -> None:
+        """Take a column `split` as the playlists', unless it varies within one."""
+        groups = [entry.rows for entry in self.playlists.values() if entry.rows]
+        for name in [name for name in self.of_tracks if normal(name) == "split"]:
+            if groups and self.second is None and not varies(self.first, name, groups):
+                self.of_tracks.remove(name)
+                self.of_playlists.append(name)
+
     def _track_table(self) -> pa.Table:
         entries = [entry.values for entry in self.tracks.values()]
         self.counts["cut"] += sum(map(cut_texts, entries))
@@ -350,6 +347,7 @@ class _Import:
             first = min(self.rejects, key=lambda one: (one.source != self.first.path.name, one.row))
             raise InputError(f"{first.source}: row {first.row}: {first.reason}")
         self._find_clips()
+        self._place_split()
         catalog = Catalog(self._track_table(), self._playlist_table())
         extra, of_playlists = len(catalog.extra_columns), catalog.playlists.num_columns
         # its own columns stand behind all of theirs
@@ -367,9 +365,8 @@ class _Import:
         options: Mapping[str, Any],
     ) -> ImportReport:
         """Write the folder, and report."""
-        sources = [self.first] if self.second is None else [self.first, self.second]
         report = ImportReport(
-            sources=[source.path.name for source in sources],
+            sources=[one.path.name for one in (self.first, self.second) if one is not None],
             tracks=len(catalog),
             playlists=catalog.playlists.num_rows,
             rows=len(self.first.rows) + len(self.first.rejects),

@@ -1,9 +1,10 @@
 """What a joined table brought."""
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
 from talkplay_hf.catalog.columns import Reject
+from talkplay_hf.catalog.report_text import count_lines, values_of
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,7 @@ class JoinReport:
 
     def to_dict(self) -> dict[str, Any]:
         """The report as JSON values, without the rejected rows themselves."""
-        names = [entry.name for entry in fields(self) if entry.name != "rejected"]
-        return {name: getattr(self, name) for name in names}
+        return values_of(self, without="rejected")
 
     def summary(self) -> str:
         """The report in a few lines for a person."""
@@ -77,13 +77,7 @@ class JoinReport:
             examples = "; ".join(self.unmatched_examples)
             lines.append(f"no such track: {self.unmatched:,} rows ({examples})")
         counted = ("cut", "control_characters", "unreadable", "audio_paths")
-        counts = [
-            f"{name.replace('_', ' ')} {getattr(self, name):,}"
-            for name in counted
-            if getattr(self, name)
-        ]
-        if counts:
-            lines.append(f"counted: {', '.join(counts)}")
+        lines += count_lines(self, counted)
         if self.rejects:
             lines.append(f"rejected: {self.rejects:,} rows")
         return "\n".join(lines)

@@ -53,10 +53,16 @@ class Membership:
         matrix.data[:] = 1
         return matrix
 
-    def tracks(self) -> np.ndarray:
-        """Which tracks stand in any of the playlists, as a bool mask `[tracks]`."""
+    def tracks(self, playlists: np.ndarray | None = None) -> np.ndarray:
+        """Which tracks stand in any of the playlists, as a bool mask `[tracks]`.
+
+        Args:
+            playlists (`np.ndarray` of shape `[playlists]`, bool, *optional*): Which playlists to
+                look at; all by default. Nothing is copied, unlike with `select`.
+        """
+        rows = self.rows if playlists is None else self.rows[np.repeat(playlists, self.lengths)]
         mask = np.zeros(self.n_tracks, dtype=bool)
-        mask[self.rows] = True
+        mask[rows] = True
         return mask
 
 

@@ -23,7 +23,8 @@ from talkplay_hf.catalog.columns import Reject
 from talkplay_hf.catalog.mpd import CHALLENGE_FILE, COUNTED, find_files
 from talkplay_hf.catalog.mpd_merge import Merge, Progress
 from talkplay_hf.catalog.mpd_parts import make_part, part_record
-from talkplay_hf.catalog.splits import LABELS, SplitOptions
+from talkplay_hf.catalog.report_text import count_lines
+from talkplay_hf.catalog.splits import CHALLENGE, LABELS, SplitOptions, SplitReport
 from talkplay_hf.errors import InputError, TalkPlayError
 from talkplay_hf.hub import files
 
@@ -49,8 +50,8 @@ class MpdReport:
         control_characters (`int`): Control characters removed from text.
         cut (`int`): Texts that were cut to the longest allowed.
         cold_tracks (`int`): Tracks that stand only in playlists that test.
-        split (`dict`, *optional*): How the playlists were split, see `SplitReport`; `None` where
-            there is only a challenge set.
+        split (`SplitReport`, *optional*): How the playlists were split; `None` where there is only
+            a challenge set.
         splits (`dict[str, int]`): Playlists by split.
     """
 
@@ -67,7 +68,7 @@ class MpdReport:
     control_characters: int
     cut: int
     cold_tracks: int
-    split: dict[str, Any] | None
+    split: SplitReport | None
     splits: dict[str, int]
 
     def to_dict(self) -> dict[str, Any]:
@@ -79,17 +80,14 @@ class MpdReport:
         lines = [
             f"{self.tracks:,} tracks and {self.playlists:,} playlists with {self.entries:,} "
             f"entries from {self.files:,} files",
-            "splits: " + ", ".join(f"{name} {count:,}" for name, count in self.splits.items()),
-            f"cold tracks: {self.cold_tracks:,}",
         ]
+        if self.split is not None:
+            lines.append(self.split.summary())
+        if CHALLENGE in self.splits:
+            lines.append(f"challenge set: {self.splits[CHALLENGE]:,} playlists")
+        lines.append(f"cold tracks: {self.cold_tracks:,}")
         counted = ("unknown_dates", "unreadable", "control_characters", "cut")
-        counts = [
-            f"{name.replace('_', ' ')} {getattr(self, name):,}"
-            for name in counted
-            if getattr(self, name)
-        ]
-        if counts:
-            lines.append(f"counted: {', '.join(counts)}")
+        lines += count_lines(self, counted)
         if self.rejects:
             lines.append(
                 f"rejected: {self.rejected_playlists:,} playlists, {self.rejected_entries:,} "
@@ -168,6 +166,7 @@ def import_mpd(
         numbers = range(len(parts))
         first = next((one for number in numbers for one in merge.rejects(number)), None)
         reason = f" (row {first.row} of {first.source}: {first.reason})" if first else ""
+        shutil.rmtree(work)
         raise InputError(f"{source}: has no playlist that can be taken{reason}")
     labels, cold, drawn = merge.split(options)
     splits = {label: int((labels == label).sum()) for label in LABELS}
@@ -178,7 +177,7 @@ def import_mpd(
         entries=merge.n_entries,
         rejects=sum(merge.counts[name] for name in _REJECTED),
         cold_tracks=int(cold.sum()),
-        split=None if drawn is None else drawn.to_dict(),
+        split=drawn,
         splits={label: count for label, count in splits.items() if count},
         **{name: merge.counts[name] for name in COUNTED},
     )

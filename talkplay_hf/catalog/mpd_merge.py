@@ -19,7 +19,8 @@ from talkplay_hf.catalog.membership import Membership
 from talkplay_hf.catalog.mpd import CHALLENGE_FILE, SLICE_PLAYLISTS, SLICE_TRACKS
 from talkplay_hf.catalog.mpd_parts import part_record
 from talkplay_hf.catalog.schema import PLAYLIST_SCHEMA, TRACK_SCHEMA
-from talkplay_hf.catalog.splits import CHALLENGE, SplitOptions, SplitReport, draw_splits, tracks_of
+from talkplay_hf.catalog.split_draw import CHALLENGE, SplitOptions, SplitReport, draw_splits
+from talkplay_hf.catalog.splits import cold_of
 from talkplay_hf.hub import files
 
 Progress = Callable[[str, int, int], None]
@@ -163,9 +164,7 @@ class Merge:
             draw = draw_splits(lists, created, options, order=order)
             labels[:drawn], report = draw.labels, draw.report
         lists = Membership(starts, rows, self.n_tracks)
-        seen = tracks_of(lists, np.isin(labels, ("train", "validation")))
-        cold = tracks_of(lists, np.isin(labels, ("test", CHALLENGE))) & ~seen
-        return labels, cold, report
+        return labels, cold_of(lists, labels), report
 
     def write(self, folder: Path, labels: np.ndarray, cold: np.ndarray, progress: Progress) -> None:
         """Write the Parquet files of the catalog into a (staged) folder."""

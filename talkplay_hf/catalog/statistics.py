@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from talkplay_hf.catalog.membership import Membership, membership
 from talkplay_hf.catalog.schema import Catalog, Conversation
-from talkplay_hf.catalog.splits import CHALLENGE, EXCLUDED, split_labels, tracks_of
+from talkplay_hf.catalog.splits import CHALLENGE, EXCLUDED, split_labels
 from talkplay_hf.catalog.titles import normalize_title
 
 _WORD = re.compile(r"\w+(?:['’]\w+)*")
@@ -220,10 +220,10 @@ def table_1(catalog: Catalog, conversations: Iterable[Conversation] | None = Non
     test = labels == "test"
     rest = ~test & (labels != CHALLENGE)
     excluded = labels == EXCLUDED
-    of_rest = tracks_of(lists, rest)
+    of_rest = lists.tracks(rest)
 
     def figures(chosen: np.ndarray) -> PlaylistFigures:
-        tracks = tracks_of(lists, chosen)
+        tracks = lists.tracks(chosen)
         count, distinct = int(chosen.sum()), int(tracks.sum())
         cells = count * distinct
         return PlaylistFigures(
@@ -237,13 +237,13 @@ def table_1(catalog: Catalog, conversations: Iterable[Conversation] | None = Non
         )
 
     of_train, of_test = (None, None) if conversations is None else _dialogues(conversations)
-    seen = tracks_of(lists, rest & ~excluded)
+    seen = lists.tracks(rest & ~excluded)
     return Table1(
         whole=figures(test | rest),
         train=figures(rest),
         test=figures(test),
         excluded=int(excluded.sum()),
-        unseen=int((tracks_of(lists, test) & of_rest & ~seen).sum()),
+        unseen=int((lists.tracks(test) & of_rest & ~seen).sum()),
         dialogues_train=of_train,
         dialogues_test=of_test,
     )

@@ -58,6 +58,7 @@ def count_or_share(text: str) -> int | float:
     return int(text) if text.isdecimal() else float(text)
 
 
+count_or_share.__name__ = "number or share"
 SEED = whole_number(0, 2**32 - 1)
 COUNT = whole_number(1)
 

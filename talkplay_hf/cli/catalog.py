@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from talkplay_hf.cli import arguments as take
-from talkplay_hf.cli.show import column_mapping, emit, progress_bars
-from talkplay_hf.errors import InputError
+from talkplay_hf.cli.show import column_mapping, emit, pairs, progress_bars
+from talkplay_hf.errors import InputError, TalkPlayError
 
 
 def add_commands(commands: take.Commands) -> None:
@@ -89,9 +89,8 @@ def split_flags(sub: argparse.ArgumentParser) -> None:
     """Add how playlists are split."""
     sub.add_argument(
         "--split",
-        default="auto",
         choices=("auto", "chronological", "random"),
-        help="by date, at random, or as fits (auto)",
+        help="by date, at random, or as fits (default auto)",
     )
     sub.add_argument(
         "--test", type=take.count_or_share, metavar="N", help="test playlists, or their share"
@@ -101,11 +100,11 @@ def split_flags(sub: argparse.ArgumentParser) -> None:
     )
     sub.add_argument(
         "--near-duplicates",
-        default="exclude",
         choices=("exclude", "keep"),
-        help="near-duplicates of held-out playlists: out of training, or kept as in the paper",
+        help="near-duplicates of held-out playlists: out of training (default exclude), or kept as "
+        "in the paper",
     )
-    sub.add_argument("--split-seed", type=take.SEED, default=0, help="seed of the split (0)")
+    sub.add_argument("--split-seed", type=take.SEED, help="seed of the split (default 0)")
 
 
 def run_world(args: argparse.Namespace) -> None:
@@ -138,19 +137,29 @@ def run_import(args: argparse.Namespace) -> None:
     from talkplay_hf.hub import files
 
     split = SplitOptions(
-        args.split, args.test, args.validation, args.near_duplicates, args.split_seed
+        args.split or "auto",
+        args.test,
+        args.validation,
+        args.near_duplicates or "exclude",
+        args.split_seed or 0,
     )
+    if not args.join:
+        _refuse(args, "an import without --join", "join_column")
     source = Path(args.source)
     if source.is_dir() and files.folder_kind(source) == "catalog":
-        _refuse(args, "a catalog folder", "playlists", "column")
-        reports = _import_catalog(args)
+        drawn = ("split", "test", "validation", "near_duplicates", "split_seed")
+        _refuse(args, "a catalog folder", "playlists", "column", "workers", *drawn)
+        if not (args.join or args.audio_dir):
+            raise InputError(f"{source}: is a catalog folder; say what to --join, or --audio-dir")
+        reports = _enrich(args, source)
     elif is_mpd(source):
         _refuse(args, "the Million Playlist Dataset", "playlists", "column")
         reports = _import_mpd(args, split)
     elif is_audio_folder(source):
-        _refuse(args, "a folder of audio files", "playlists", "column", "audio_dir")
+        _refuse(args, "a folder of audio files", "playlists", "column", "audio_dir", "workers")
         reports = [_import_audio(args, split)]
     else:
+        _refuse(args, "a table", "workers")
         reports = [_import_table(args, split)]
     value = reports[0].to_dict()
     if len(reports) > 1:
@@ -160,7 +169,7 @@ def run_import(args: argparse.Namespace) -> None:
 
 def _refuse(args: argparse.Namespace, what: str, *names: str) -> None:
     for name in names:
-        if getattr(args, name):
+        if getattr(args, name) is not None:
             raise InputError(f"--{name.replace('_', '-')}: is not for {what}; leave it out")
 
 
@@ -174,7 +183,7 @@ def _import_table(args: argparse.Namespace, split: Any) -> _Report:
         columns=column_mapping(args.column),
         encoding=args.encoding,
         join=args.join,
-        join_columns=column_mapping(args.join_column),
+        join_columns=_join_columns(args),
         audio_dir=args.audio_dir,
         split=split,
         on_error=args.on_error,
@@ -188,7 +197,7 @@ def _import_audio(args: argparse.Namespace, split: Any) -> _Report:
         args.source,
         args.out,
         join=args.join,
-        join_columns=column_mapping(args.join_column),
+        join_columns=_join_columns(args),
         encoding=args.encoding,
         split=split,
         on_error=args.on_error,
@@ -196,8 +205,11 @@ def _import_audio(args: argparse.Namespace, split: Any) -> _Report:
 
 
 def _import_mpd(args: argparse.Namespace, split: Any) -> list[_Report]:
+    from talkplay_hf.catalog.enrich import check_sources
     from talkplay_hf.catalog.mpd_import import import_mpd
 
+    _join_columns(args)
+    check_sources(args.out, join=args.join, audio_dir=args.audio_dir)
     report = import_mpd(
         args.source,
         args.out,
@@ -206,34 +218,35 @@ def _import_mpd(args: argparse.Namespace, split: Any) -> list[_Report]:
         on_error=args.on_error,
         progress=progress_bars(),
     )
-    return [report, *_enrich(args)]
-
-
-def _import_catalog(args: argparse.Namespace) -> list[_Report]:
-    from talkplay_hf.catalog.enrich import copy_catalog
-
     if not (args.join or args.audio_dir):
-        raise InputError(f"{args.source}: is a catalog folder; say what to --join, or --audio-dir")
-    if Path(args.out).resolve() != Path(args.source).resolve():
-        copy_catalog(args.source, args.out)
-    return _enrich(args)
+        return [report]
+    try:
+        return [report, *_enrich(args, Path(args.out))]
+    except TalkPlayError as error:
+        raise InputError(
+            f"{error}; {args.out} is complete but for --join and --audio-dir: to bring them to it, "
+            f"talkplay import {args.out} {args.out}"
+        ) from None
 
 
-def _enrich(args: argparse.Namespace) -> list[_Report]:
+def _enrich(args: argparse.Namespace, folder: Path) -> list[_Report]:
     from talkplay_hf.catalog.enrich import enrich_folder
 
-    if not (args.join or args.audio_dir):
-        return []
     return [
         *enrich_folder(
+            folder,
             args.out,
             join=args.join,
             audio_dir=args.audio_dir,
-            columns=column_mapping(args.join_column),
+            columns=_join_columns(args),
             encoding=args.encoding,
             on_error=args.on_error,
         )
     ]
+
+
+def _join_columns(args: argparse.Namespace) -> dict[str, str]:
+    return pairs(args.join_column, "--join-column", "standard_name=column_of_the_table")
 
 
 def run_stats(args: argparse.Namespace) -> None:

@@ -1,12 +1,15 @@
 """The commands from a catalog to what trains: embed, tokenize, synthesize."""
 
 import argparse
+import os
 from pathlib import Path
 from typing import Any
 
 from talkplay_hf.cli import arguments as take
 from talkplay_hf.cli.show import emit, pairs, progress_bars
 from talkplay_hf.errors import ConfigError, InputError
+
+BASE, CODES = "scratch", 1024
 
 
 def add_commands(commands: take.Commands) -> None:
@@ -54,13 +57,16 @@ def add_commands(commands: take.Commands) -> None:
         help="a tokenizer or model folder: give the catalog's tracks codes of its codebooks",
     )
     sub.add_argument(
-        "--base", default="scratch", help="base model to grow (default: a small one from scratch)"
+        "--base", default=BASE, help="base model to grow (default: a small one from scratch)"
     )
     sub.add_argument(
         "--conversations", help="conversations whose text a tokenizer from scratch learns"
     )
     sub.add_argument(
-        "--codes", type=take.COUNT, default=1024, help="codes per modality at most (default 1024)"
+        "--codes",
+        type=take.COUNT,
+        default=CODES,
+        help=f"codes per modality at most (default {CODES})",
     )
     take.missing_flag(sub)
     sub.add_argument("--plot", metavar="PNG", help="draw the codebook health to this file")
@@ -117,7 +123,8 @@ def run_embed(args: argparse.Namespace) -> None:
             f"{name}: {made['encoder']['encoder']}, {made['present']:,} tracks, "
             f"{made['dim']} dimensions{failed}"
         )
-    emit(facts, "\n".join(lines), args.json)
+    if os.environ.get("RANK", "0") == "0":  # of several processes the first speaks
+        emit(facts, "\n".join(lines), args.json)
 
 
 def _encoder_config(path: str | None) -> dict[str, Any]:
@@ -139,10 +146,17 @@ def run_tokenize(args: argparse.Namespace) -> None:
     """Make a tokenizer folder, or add tracks to one."""
     from talkplay_hf.build import extend_tokenizer, make_tokenizer
     from talkplay_hf.catalog.schema import Catalog
-    from talkplay_hf.tokens.health import health_text, plot_health
+    from talkplay_hf.tokens.config import DEFAULT_MISSING
+    from talkplay_hf.tokens.health import check_plot, health_text, plot_health
 
+    if args.plot is not None:
+        check_plot(args.plot)
     catalog = Catalog.load(args.catalog)
     if args.add is not None:
+        fitting = {"base": BASE, "conversations": None, "codes": CODES, "seed": 0}
+        for name, default in (fitting | {"missing": DEFAULT_MISSING}).items():
+            if getattr(args, name) != default:
+                raise InputError(f"--add fits nothing again; leave out --{name}")
         added = extend_tokenizer(
             catalog, args.features, args.add, args.out, progress=progress_bars()
         )
@@ -162,8 +176,6 @@ def run_tokenize(args: argparse.Namespace) -> None:
         )
         text = ""
     if args.plot is not None:
-        if not args.plot.lower().endswith(".png"):
-            raise InputError(f"--plot {args.plot}: must end in .png")
         plot_health(report, args.plot)
     emit(value, text + health_text(report), args.json)
 

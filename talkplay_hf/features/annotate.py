@@ -99,8 +99,8 @@ def annotate(
     out = Path(out)
     if on_error not in ("skip", "stop"):
         raise ConfigError(f"on_error is 'skip' or 'stop', not {on_error!r}")
-    if out.is_dir():
-        raise InputError(f"{out}: is a folder; name a Parquet file to write")
+    if out.is_dir() or out.suffix.lower() != ".parquet":
+        raise InputError(f"{out}: name a file to write that ends in .parquet")
     processes = Processes(device)
     jobs = _jobs(lyrics, caption, rhythm, processes)
     names = clip_names(catalog)
@@ -110,7 +110,6 @@ def annotate(
     identity = json.dumps([__version__, asked, rhythm, catalog.track_ids, names])
     digest = hashlib.sha256(identity.encode()).hexdigest()[:16]
     work = out.parent / f".{out.name}.{digest}"
-    work.mkdir(parents=True, exist_ok=True)
     starts = range(0, len(catalog), SHARD_TRACKS)
     for number, start in enumerate(starts):
         if number % processes.count != processes.rank:
@@ -120,7 +119,9 @@ def annotate(
         path = work / f"{number:06d}.parquet"
         if not path.exists():
             rows = range(start, min(start + SHARD_TRACKS, len(catalog)))
-            _write_aside(path, [_shard(catalog, names, rows, jobs, on_error)])
+            table = _shard(catalog, names, rows, jobs, on_error)
+            work.mkdir(parents=True, exist_ok=True)
+            _write_aside(path, [table])
     processes.wait()
     paths = [work / f"{number:06d}.parquet" for number in range(len(starts))]
     failures = [failure for path in paths for failure in _failures(path)]

@@ -10,7 +10,7 @@ from talkplay_hf.catalog.schema import Catalog
 from talkplay_hf.errors import ConfigError
 from talkplay_hf.features.cooccurrence import unit_rows
 from talkplay_hf.features.encoders import Run
-from talkplay_hf.features.sound import Clip, clip_names, load_sound, windows
+from talkplay_hf.features.sound import Clip, clip_loader, clip_names, windows
 from talkplay_hf.features.store import ModalityVectors
 
 WINDOWS = 32  # that go through the model at once
@@ -46,13 +46,12 @@ class Clap:
         Raises:
             ConfigError: If the model cannot be loaded or the clip is impossible.
         """
-        root, clip = catalog.root, Clip(self.clip_start, self.clip_seconds)
+        clip = Clip(self.clip_start, self.clip_seconds)
         # loaded with the first batch: a run whose shards are all finished needs no model
         loaded = cache(lambda: self._load(run.device))
 
         def load(name: str) -> np.ndarray:
-            path = root / name if root else name
-            return load_sound(path, loaded()[0].sampling_rate, clip)
+            return clip_loader(catalog, loaded()[0].sampling_rate, clip)(name)
 
         def vectors(sounds: list[np.ndarray]) -> np.ndarray:
             return _unit_means(*loaded(), sounds)

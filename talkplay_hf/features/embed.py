@@ -1,6 +1,5 @@
 """From a catalog folder to a features folder: one vector per track and modality."""
 
-import hashlib
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
@@ -15,8 +14,9 @@ from safetensors.numpy import load_file, save_file
 from talkplay_hf import __version__
 from talkplay_hf.catalog.schema import MODALITIES, Catalog
 from talkplay_hf.catalog.splits import cold_tracks
-from talkplay_hf.errors import ArtifactError, ConfigError, LeakageError
+from talkplay_hf.errors import ArtifactError, ConfigError, InputError
 from talkplay_hf.features.encoders import TRANSDUCTIVE, WHOLE, make_encoder
+from talkplay_hf.features.fitted import fitted_on, mask_hash, playlists_hash
 from talkplay_hf.features.shards import Processes, ShardedRun
 from talkplay_hf.features.store import (
     FAILURES,
@@ -63,7 +63,8 @@ def embed(
 
     What is finished lies in a hidden work folder beside `out` until the features folder is
     complete. A run of the same catalog folder that was killed goes on from there, with the same
-    bytes. Under `accelerate launch` or `torchrun` the processes share the tracks.
+    bytes. Under `accelerate launch` or `torchrun` the processes share the tracks. The number of
+    threads (`OMP_NUM_THREADS`; `torchrun` sets 1) must be the same for the same bytes.
 
     Everything that is fitted sees no cold track (paper 3.3); the manifest records what it saw.
 
@@ -91,7 +92,7 @@ def embed(
 
     Raises:
         ConfigError: If the config has an unknown modality, encoder or option.
-        InputError: If a track fails and `on_error` is `"stop"`.
+        InputError: If the catalog has no tracks, or one fails and `on_error` is `"stop"`.
         ArtifactError: If `out` holds something else, or shards do not fit together.
         LeakageError: If an encoder was fitted on a cold track.
     """
@@ -99,6 +100,8 @@ def embed(
     files.check_target(out, "features")
     if on_error not in ("skip", "stop"):
         raise ConfigError(f"on_error is 'skip' or 'stop', not {on_error!r}")
+    if not len(catalog):
+        raise InputError("the catalog has no tracks to embed")
     plan = _Plan(catalog, config or {}, vectors or {}, like, dim, seed)
     work = out.parent / f".{out.name}.shards"
     processes = Processes(device)
@@ -127,8 +130,10 @@ def embed(
         if processes.rank == 0 or plan.is_shared(modality):
             folder.mkdir(parents=True, exist_ok=True)
             made = plan.make(modality, run)
+            if plan.is_shared(modality):
+                processes.wait()  # the others still read the shards that are cleared away now
             if processes.rank == 0:
-                _finish(folder, made, run, plan.configs[modality])
+                _finish(folder, made, run, plan.configs[modality], plan.fit(modality, run))
     if processes.rank == 0:
         _assemble(out, catalog, finished, plan)
         shutil.rmtree(work)
@@ -162,6 +167,7 @@ class _Plan:
         self.fit_on = ~cold_tracks(catalog)
         self.made_from = {"catalog": catalog.fingerprint}
         self.like = Path(like) if like is not None else None
+        self.like_hash = ""
         self.options: dict[str, Any] = {"dim": dim, "seed": seed}
         if config:
             self.options["config"] = {name: config[name] for name in config}
@@ -173,9 +179,14 @@ class _Plan:
             if "modalities" not in manifest:
                 raise ArtifactError(f"{self.like}: does not say how it was made; embed it again")
             self.earlier_facts = manifest["modalities"]
+            for modality in MODALITIES:
+                path = _state(self.like, modality)
+                found = files.sha256_file(path) if path.exists() else None
+                if found != manifest["files"].get(path.name):
+                    raise ArtifactError(f"{path}: is not the file that {files.MANIFEST} names")
+            self.like_hash = files.sha256_json(manifest["files"])
             # of a chain of folders, the one that was fitted
-            root = manifest["made_from"].get("like")
-            self.made_from["like"] = root or files.sha256_json(manifest["files"])
+            self.made_from["like"] = manifest["made_from"].get("like", self.like_hash)
             config = {name: facts["encoder"] for name, facts in self.earlier_facts.items()}
         self.configs: dict[str, dict[str, Any]] = {}
         self.encoders = {}
@@ -205,14 +216,14 @@ class _Plan:
 
     def key(self, modality: str) -> str:
         """Names everything that the vectors depend on."""
-        names = ("catalog", "like", f"vectors.{modality}")
-        made_from = [self.made_from.get(name) for name in names]
         facts = [
             __version__,
             self.configs[modality],
             self.seed,
-            _mask_hash(self.fit_on),
-            *made_from,
+            mask_hash(self.fit_on),
+            self.like_hash,
+            self.made_from["catalog"],
+            self.made_from.get(f"vectors.{modality}"),
         ]
         return files.sha256_json(facts)[:16]
 
@@ -245,6 +256,18 @@ class _Plan:
             return self.encoders[modality].encode(self.catalog, modality, run)
         return self._known_before(modality, run.work / "rows.safetensors")
 
+    def fit(self, modality: str, run: ShardedRun) -> dict[str, Any] | None:
+        """What the manifest records of the fit: of this run's, or of the one that it applies."""
+        if run.seen is not None:
+            made = fitted_on(run.seen, run.fit_on)
+            if modality == "playlist":
+                made["playlists"] = playlists_hash(self.catalog)
+            return made
+        if modality in self.vectors or self.like is None:
+            return None
+        applied: dict[str, Any] | None = self.earlier_facts[modality]["fitted_on"]
+        return applied
+
     def _known_before(self, modality: str, into: Path) -> ModalityVectors:
         """The vectors that the earlier folder has of tracks of this catalog."""
         earlier = self.earlier[modality]
@@ -271,7 +294,11 @@ def _state(folder: Path, modality: str) -> Path:
 
 
 def _finish(
-    folder: Path, made: ModalityVectors, run: ShardedRun, config: Mapping[str, Any]
+    folder: Path,
+    made: ModalityVectors,
+    run: ShardedRun,
+    config: Mapping[str, Any],
+    fit: Mapping[str, Any] | None,
 ) -> None:
     """Write what belongs to a modality into its work folder, the facts last."""
     whole = folder / "vectors.safetensors"
@@ -287,62 +314,13 @@ def _finish(
         "dim": made.vectors.shape[1],
         "present": int(made.present.sum()),
         "failures": len(run.failures),
-        "fitted_on": fitted_on(run.seen, run.fit_on) if run.seen is not None else None,
+        "fitted_on": fit,
         **run.facts,
     }
     files.write_json(folder / "failures.json", [asdict(failure) for failure in run.failures])
     files.write_json(folder / "facts.json", facts)
     for shards in folder.glob("shards-*"):
         shutil.rmtree(shards)
-
-
-def fitted_on(seen: np.ndarray, fit_on: np.ndarray) -> dict[str, Any]:
-    """What the manifest records of a fit: the tracks that it saw, and that none was cold.
-
-    Args:
-        seen (`np.ndarray` of shape `[n]`, bool): The tracks that the fit saw.
-        fit_on (`np.ndarray` of shape `[n]`, bool): The tracks that it may see.
-
-    Returns:
-        `dict[str, Any]`: `tracks` (how many it saw), `cold` (how many of them it may not see),
-        and the SHA-256 of both masks, packed to bits in catalog order: `seen` and `allowed`.
-    """
-    return {
-        "tracks": int(seen.sum()),
-        "cold": int((seen & ~fit_on).sum()),
-        "seen": _mask_hash(seen),
-        "allowed": _mask_hash(fit_on),
-    }
-
-
-def check_fitted(features: str | Path, catalog: Catalog) -> None:
-    """Check that nothing in a features folder was fitted on a track that is cold in the catalog.
-
-    Args:
-        features (`str` or `Path`): A features folder of the catalog.
-        catalog (`Catalog`): The catalog, with the split that counts now.
-
-    Raises:
-        LeakageError: If a fit saw a cold track, or was held to another split.
-        ArtifactError: If the folder does not say what was fitted on what.
-    """
-    allowed = _mask_hash(~cold_tracks(catalog))
-    modalities = files.read_manifest(features, "features").get("modalities")
-    if modalities is None:
-        raise ArtifactError(f"{features}: does not say how it was made; embed it again")
-    for modality, facts in modalities.items():
-        fit = facts["fitted_on"]
-        if fit is not None and (fit["cold"] or fit["allowed"] != allowed):
-            raise LeakageError(
-                f"{features}: {modality} was not fitted on the warm tracks of this split "
-                f"(paper 3.3): it saw {fit['cold']} cold tracks"
-                + ("" if fit["allowed"] == allowed else " of another split")
-                + "; run `talkplay embed` again"
-            )
-
-
-def _mask_hash(mask: np.ndarray) -> str:
-    return hashlib.sha256(np.packbits(mask).tobytes()).hexdigest()
 
 
 def _assemble(out: Path, catalog: Catalog, finished: Mapping[str, Path], plan: "_Plan") -> None:

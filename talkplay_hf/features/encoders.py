@@ -4,10 +4,11 @@ An encoder is a frozen dataclass whose fields are its options. What it needs of 
 seed, resumable batches, what was fitted before) it asks of the `Run` that is handed to it.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, asdict, fields
 from importlib import import_module
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, get_args, get_type_hints
 
 import numpy as np
 
@@ -122,14 +123,17 @@ def make_encoder(
         `tuple[Encoder, dict[str, Any]]`: The encoder, and its complete config.
 
     Raises:
-        ConfigError: If the modality, the encoder or an option is unknown, a required option is
-            left out, or the encoder cannot serve the modality.
+        ConfigError: If the modality, the encoder or an option is unknown, an option has a value
+            of another type or below 1 where it counts something, a required one is left out, or
+            the encoder cannot serve the modality.
     """
     if modality not in MODALITIES:
         raise ConfigError(f"{modality!r} is no modality; they are {', '.join(MODALITIES)}")
+    if not isinstance(config, str | Mapping | None):
+        raise ConfigError(f"{modality}: an encoder is a name or a mapping, not {config!r}")
     options: dict[str, Any] = {"encoder": config} if isinstance(config, str) else dict(config or {})
     name = options.pop("encoder", DEFAULTS[modality])
-    if name not in ENCODERS:
+    if not isinstance(name, str) or name not in ENCODERS:
         raise ConfigError(f"{modality}: unknown encoder {name!r}; there are {', '.join(ENCODERS)}")
     module, _, noun = ENCODERS[name].partition(":")
     encoder = getattr(import_module(module), noun)
@@ -138,20 +142,30 @@ def make_encoder(
             f"{modality}: the encoder {name!r} is for {', '.join(encoder.modalities)}"
         )
     known = [field.name for field in fields(encoder)]
-    for option in options:
+    types = get_type_hints(encoder)
+    for option, value in options.items():
         if option not in known:
             raise ConfigError(
                 f"{modality}: {name} has no option {option!r}; it has {', '.join(known) or 'none'}"
             )
+        wrong = _problem(value, get_args(types[option]) or (types[option],))
+        if wrong:
+            raise ConfigError(f"{modality}: {name}: {option} is {value!r}; it must be {wrong}")
     if dim is not None and "dim" in known:
         options.setdefault("dim", dim)
-    try:
-        made = encoder(**options)
-    except TypeError:
-        required = [
-            field.name
-            for field in fields(encoder)
-            if field.default is MISSING and field.default_factory is MISSING
-        ]
-        raise ConfigError(f"{modality}: {name} needs the options {', '.join(required)}") from None
+    required = [field.name for field in fields(encoder) if field.default is MISSING]
+    if not options.keys() >= set(required):
+        raise ConfigError(f"{modality}: {name} needs the options {', '.join(required)}")
+    made = encoder(**options)
     return made, {"encoder": name} | asdict(made)
+
+
+def _problem(value: Any, types: tuple[type, ...]) -> str:
+    """What an option must be that it is not; empty where it fits."""
+    if type(value) not in types and not (type(value) is int and float in types):
+        names = ("null" if kind is type(None) else kind.__name__ for kind in types)
+        return " or ".join(names)
+    if type(value) is float and not math.isfinite(value):
+        return "finite"
+    # whole numbers count something: dimensions, passes, tracks a batch
+    return "at least 1" if type(value) is int and float not in types and value < 1 else ""

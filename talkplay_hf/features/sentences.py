@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from talkplay_hf.catalog.schema import Catalog
-from talkplay_hf.errors import ConfigError, InputError, MissingExtraError
+from talkplay_hf.errors import ConfigError, MissingExtraError
 from talkplay_hf.features.encoders import TEXT, Run
 from talkplay_hf.features.store import ModalityVectors
 from talkplay_hf.features.templates import render_texts
@@ -81,7 +81,7 @@ class SentenceEncoder:
                 model_kwargs={"dtype": self.dtype},
             )
         except (OSError, ValueError) as error:
-            raise InputError(f"the model {self.model!r} cannot be loaded: {error}") from None
+            raise ConfigError(f"the model {self.model!r} cannot be loaded: {error}") from None
         if self.max_seq_length is not None:
             model.max_seq_length = self.max_seq_length
         return model.eval()

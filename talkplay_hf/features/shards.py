@@ -2,7 +2,8 @@
 
 Every shard is a file of its own, written aside and renamed. What is left to do is what has no
 whole file, whichever process had it; batches never cross a shard, so the bytes are the same
-however often the run was interrupted and however many processes share it.
+however often the run was interrupted and however many processes share it. Libraries that add up
+in parallel may round otherwise on another number of threads, so that must stay the same too.
 """
 
 import hashlib
@@ -85,10 +86,15 @@ class Processes:
         """The device of this process."""
         if self._state:
             return str(self._state.device)
-        if self._device:
-            return self._device
         import torch
 
+        if self._device:
+            try:
+                torch.empty(0, device=self._device)
+            except (RuntimeError, AssertionError) as error:
+                first = str(error).strip().splitlines()[0]
+                raise ConfigError(f"device {self._device!r} cannot be used: {first}") from None
+            return self._device
         if torch.cuda.is_available():
             return "cuda"
         return "mps" if torch.backends.mps.is_available() else "cpu"
@@ -303,7 +309,8 @@ def _replace(aside: Path, path: Path) -> None:
 def _write_shard(
     path: Path, vectors: np.ndarray, present: np.ndarray, failed: list[tuple[int, str]]
 ) -> None:
-    metadata = {"crc32": str(zlib.crc32(vectors.data)), "failures": json.dumps(failed)}
+    failures = json.dumps(failed)
+    metadata = {"crc32": _checksum(vectors, present, failures), "failures": failures}
     aside = path.with_suffix(".aside")
     aside.write_bytes(save({"vectors": vectors, "present": present}, metadata))
     _replace(aside, path)
@@ -319,8 +326,17 @@ def _is_whole(path: Path, rows: int) -> bool:
             metadata = handle.metadata() or {}
     except (SafetensorError, OSError):
         return False
-    crc = str(zlib.crc32(np.ascontiguousarray(vectors).data))
+    crc = _checksum(vectors, present, metadata.get("failures", ""))
     return vectors.shape[:1] == present.shape == (rows,) and metadata.get("crc32") == crc
+
+
+def _checksum(vectors: np.ndarray, present: np.ndarray, failures: str) -> str:
+    """What a finished shard must match: a CRC-32 of all that it holds."""
+    parts = (vectors.tobytes(), present.tobytes(), failures.encode())
+    crc = 0
+    for part in parts:
+        crc = zlib.crc32(part, crc)
+    return str(crc)
 
 
 def _inputs_hash(inputs: Sequence[Any], batch_size: int) -> str:

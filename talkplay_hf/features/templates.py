@@ -58,7 +58,7 @@ def render_texts(catalog: Catalog, modality: str, template: str) -> list[str | N
         InputError: If a template names a column that the catalog does not have.
     """
     named = TEMPLATES[modality]
-    if template not in named and "{" not in template:
+    if template not in named and not re.search(r"\{\w+\}", template):
         raise ConfigError(
             f"{modality}: no template {template!r}; there are {', '.join(named)}, or write one "
             "with columns in braces, such as '{title} by {artist}[ from {album}]'"

@@ -65,7 +65,8 @@ class TfidfSvd:
         if rank < 1:
             components = np.eye(1, matrix.shape[1], dtype=np.float32)
         else:
-            components = TruncatedSVD(rank, random_state=seed).fit(matrix).components_
+            with np.errstate(invalid="ignore"):  # its explained variance, where there is none
+                components = TruncatedSVD(rank, random_state=seed).fit(matrix).components_
         terms = vectorizer.get_feature_names_out().tolist()
         return {
             "vocabulary": np.frombuffer(json.dumps(terms).encode(), dtype=np.uint8),

@@ -1,6 +1,8 @@
 """Vectors that were made elsewhere: Parquet, NumPy or safetensors files."""
 
 import json
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -75,7 +77,10 @@ def read_vectors(
                 fail(Failure(row, str(track_id or ""), f"{path}: row {at}: {reason}"))
     except InputError:
         raise
-    except (pa.ArrowException, SafetensorError, OSError, ValueError, KeyError) as error:
+    except (
+        pa.ArrowException, SafetensorError, zipfile.BadZipFile, zlib.error,
+        OSError, EOFError, ValueError, KeyError,
+    ) as error:  # fmt: skip
         raise InputError(f"{path}: cannot be read ({error})") from None
     if target is None:
         return absent(len(track_ids)), unknown
@@ -96,9 +101,11 @@ def _rows(path: Path, track_ids: Sequence[str]) -> Iterator[_Row]:
     if path.suffix == ".parquet":
         return _parquet_rows(path)
     if path.suffix == ".npy":
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        array = np.lib.format.open_memmap(path, mode="r")
         return _array_rows(path, array, array.shape, track_ids, None, None)
     if path.suffix == ".npz":
+        if not zipfile.is_zipfile(path):  # NumPy would take other kinds of file too
+            raise InputError(f"{path}: cannot be read (not a whole .npz archive)")
         with np.load(path, allow_pickle=False) as arrays:
             array, found = arrays["vectors"], dict(arrays)
         ids = found["track_ids"].tolist() if "track_ids" in found else None
@@ -155,14 +162,18 @@ def _array_rows(
         raise InputError(
             f"{path}: {shape[0]} rows for {len(track_ids)} tracks; give the rows a `track_ids`"
         )
-    names = track_ids if ids is None else ids
+    names = list(track_ids) if ids is None else ids
+    if not isinstance(names, list) or not all(isinstance(name, str | None) for name in names):
+        raise InputError(f"{path}: its track ids are not a list of texts")
     here = np.ones(shape[0], dtype=bool) if present is None else present.astype(bool)
-    if len(names) != shape[0] or here.shape != shape[:1]:
-        raise InputError(
-            f"{path}: {shape[0]} vectors, {len(names)} track ids and {len(here)} of `present`"
-        )
+    if here.shape != shape[:1]:
+        raise InputError(f"{path}: `present` is {list(here.shape)}, not [{shape[0]}]")
+    if len(names) != shape[0]:
+        raise InputError(f"{path}: {shape[0]} vectors, {len(names)} track ids")
     for start in range(0, shape[0], BLOCK):
-        block = np.asarray(vectors[start : min(start + BLOCK, shape[0])], dtype=np.float32)
-        for row, vector in enumerate(block, start=start):
+        block = np.asarray(vectors[start : min(start + BLOCK, shape[0])])
+        if block.dtype.kind not in "fiu":
+            raise InputError(f"{path}: vectors are {block.dtype}, not numbers")
+        for row, vector in enumerate(block.astype(np.float32), start=start):
             if here[row]:
                 yield names[row], vector

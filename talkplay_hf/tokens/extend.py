@@ -221,7 +221,9 @@ def _health(folder: Path, codes: np.ndarray, config: TalkPlayConfig) -> dict[str
     report = health(codes, config.codes, config.modalities)
     path = folder / files.CODEBOOK_HEALTH
     if path.exists():
-        before = files.read_json(path).get("modalities", {})
+        before = files.read_json(path)
+        if not isinstance(before, dict) or "modalities" not in before:
+            raise ArtifactError(f"{path}: is not a codebook health report")
         for name, values in report["modalities"].items():
-            report["modalities"][name] = {**before.get(name, {}), **values}
+            report["modalities"][name] = {**before["modalities"].get(name, {}), **values}
     return report

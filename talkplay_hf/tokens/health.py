@@ -9,7 +9,7 @@ import numpy as np
 from talkplay_hf.catalog.membership import membership
 from talkplay_hf.catalog.schema import MODALITIES, Catalog
 from talkplay_hf.catalog.splits import split_labels
-from talkplay_hf.errors import MissingExtraError
+from talkplay_hf.errors import InputError, MissingExtraError
 from talkplay_hf.tokens.kmeans import blocks
 
 RARE = 10
@@ -191,22 +191,40 @@ def _line(head: Sequence[str], tail: Sequence[str]) -> str:
     return text + "".join(f"{value:>8}" for value in tail)
 
 
+def check_plot(path: str | Path) -> None:
+    """Check that a picture can be drawn to a file, before the work that it is to show.
+
+    Raises:
+        InputError: If the name does not end in .png, or its folder does not exist.
+        MissingExtraError: If matplotlib is absent.
+    """
+    path = Path(path)
+    if path.suffix.lower() != ".png":
+        raise InputError(f"{path}: the name of a plot must end in .png")
+    if not path.parent.is_dir():
+        raise InputError(f"{path}: there is no folder {path.parent}")
+    try:
+        import matplotlib.figure  # noqa: F401
+    except ImportError:
+        raise MissingExtraError(
+            "plots need matplotlib; install it with `pip install talkplay-hf[plots]`"
+        ) from None
+
+
 def plot_health(report: Mapping[str, Any], path: str | Path) -> None:
     """Draw the health report: sizes of the buckets, and occurrences of the tokens in training.
 
     Args:
         report (`Mapping[str, Any]`): The report of `health`.
-        path (`str` or `Path`): The picture to write; its ending gives the format.
+        path (`str` or `Path`): The PNG file to write.
 
     Raises:
+        InputError: If the picture cannot be written there, see `check_plot`.
         MissingExtraError: If matplotlib is absent.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise MissingExtraError(
-            "plots need matplotlib; install it with `pip install talkplay-hf[plots]`"
-        ) from None
+    check_plot(path)
+    from matplotlib.figure import Figure
+
     trained = {
         name: values["training"]["histogram"]
         for name, values in _in_order(report)
@@ -222,11 +240,7 @@ def plot_health(report: Mapping[str, Any], path: str | Path) -> None:
         axis.grid(axis="y", color="#dddddd", linewidth=0.6)
         axis.set_axisbelow(True)
     # no date inside, so that the same report gives the same bytes
-    figure.savefig(path, dpi=150, metadata={"Software": None} if _is_png(path) else None)
-
-
-def _is_png(path: str | Path) -> bool:
-    return Path(path).suffix.lower() == ".png"
+    figure.savefig(path, dpi=150, metadata={"Software": None})
 
 
 def _bins(count: int) -> list[str]:

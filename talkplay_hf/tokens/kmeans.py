@@ -11,7 +11,7 @@ from talkplay_hf.errors import InputError
 BLOCK = 2048
 MAX_ITER = 300
 TOLERANCE = 1e-4
-# a larger sample for k-means++ gains less than a thousandth of explained variance
+# a larger sample for k-means++ gains about a thousandth of explained variance
 SAMPLE_PER_CLUSTER = 16
 SMALLEST_SAMPLE = 8192
 SAMPLE_BYTES = 1 << 28

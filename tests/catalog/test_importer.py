@@ -645,3 +645,20 @@ def test_real_corpus(tmp_path: Path) -> None:
     assert report.dropped_columns == ["playlists"]
     catalog = Catalog.load(tmp_path / "out")
     assert sum(text is not None for text in catalog.column("lyrics")) == 1_009
+
+
+def test_a_table_of_pairs_can_name_the_split_of_its_playlists(tmp_path: Path):
+    lines = [
+        f"{n},S{n},A,p{n // 2},{'test' if n > 15 else 'train'},{('train', 'test')[n % 2]}"
+        for n in range(20)
+    ]
+    for name, header in (("own", "split,other"), ("varying", "other,split")):
+        head = f"track_id,title,artist,playlist_id,{header}"
+        (tmp_path / f"{name}.csv").write_text("\n".join([head, *lines]), encoding="utf-8")
+    report = import_table(tmp_path / "own.csv", tmp_path / "own")
+    assert (report.extra, report.playlist_extra) == (["other"], ["split"])
+    assert report.split is not None
+    assert (report.split.method, report.split.counts) == ("own", {"train": 8, "test": 2})
+    report = import_table(tmp_path / "varying.csv", tmp_path / "varying")
+    assert report.split is not None
+    assert (report.split.method, report.extra) == ("random", ["other", "split"])

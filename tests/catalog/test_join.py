@@ -294,6 +294,21 @@ def test_a_folder_grows_in_place_and_keeps_everything_else(tmp_path: Path) -> No
     assert sorted(path.name for path in tmp_path.iterdir()) == ["0.csv", "1.csv", "catalog"]
 
 
+def test_a_new_folder_that_grows_leaves_the_old_one_as_it_was(tmp_path: Path) -> None:
+    folder = save_catalog(tmp_path / "catalog")
+    table = tmp_path / "t.csv"
+    table.write_text("track_id,x\na,1\n,2\n", encoding="utf-8")
+    enrich_folder(folder, join=[table])  # leaves a table of rejects, which is then linked
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    enrich_folder(folder, tmp_path / "new", join=[table])
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    rejects = [pq.read_table(one / "rejects.parquet") for one in (folder, tmp_path / "new")]
+    assert [table.num_rows for table in rejects] == [1, 2]
+    assert (tmp_path / "new" / "audio" / "b.wav").read_bytes() == b"RIFF"
+    with pytest.raises(InputError, match="lies in it or around it"):
+        enrich_folder(folder, folder / "inner", join=[table])
+
+
 def test_a_join_that_fails_leaves_the_folder_as_it_was(tmp_path: Path) -> None:
     folder = save_catalog(tmp_path / "catalog")
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}

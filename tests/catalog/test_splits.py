@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from talkplay_hf.catalog.membership import Membership, membership
 from talkplay_hf.catalog.schema import Catalog, Track
+from talkplay_hf.catalog.split_draw import draw_splits
 from talkplay_hf.catalog.splits import (
     SPLITS,
     SplitOptions,
     cold_tracks,
-    draw_splits,
     playlist_splits,
     split_catalog,
     split_labels,
@@ -394,3 +394,17 @@ def test_a_draw_needs_no_catalog():
     assert draw_splits(membership(made), [None] * 100, RANDOM).labels.tolist() == split_of(
         with_splits(made)
     )
+
+
+def test_a_split_that_holds_out_fewer_than_wanted_says_so():
+    alike = [list(range(10)) for _ in range(20)]
+    report = split_catalog(catalog(alike), RANDOM)[1]
+    assert (report.counts, report.short) == ({"train": 20}, 3)
+    assert "3 fewer held out than wanted" in report.summary()
+    report = split_catalog(catalog(20), RANDOM)[1]
+    assert (report.counts["train"], report.short) == (17, 0)
+    assert "fewer" not in report.summary()
+    days = dates(("2020-01-01", 20))
+    greedy = SplitOptions(method="chronological", test=17, validation=2, near_duplicates="keep")
+    report = split_catalog(catalog(20, created_at=days), greedy)[1]
+    assert (report.counts, report.short) == ({"train": 2, "validation": 1, "test": 17}, 1)

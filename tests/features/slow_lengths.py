@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-from helpers_embed import lengths
+from sharded_run import lengths
 
 from talkplay_hf.catalog.schema import Catalog
 from talkplay_hf.errors import InputError

@@ -113,6 +113,7 @@ def test_other_options_do_not_take_up_an_interrupted_run(
 def test_a_model_that_is_not_there_stops_the_run(music: Catalog, tmp_path: Path):
     with pytest.raises(ConfigError, match="absent"):
         annotate(music, tmp_path / "out.parquet", lyrics=Transcriber(str(tmp_path / "absent")))
+    assert not any(path for path in tmp_path.iterdir() if path.name.startswith(".out"))
 
 
 def test_nothing_to_do_is_refused(music: Catalog, tmp_path: Path):
@@ -122,5 +123,7 @@ def test_nothing_to_do_is_refused(music: Catalog, tmp_path: Path):
         annotate(music, tmp_path / "out.parquet", rhythm=True, on_error="perhaps")
     with pytest.raises(InputError, match="audio"):
         annotate(catalog_of(tmp_path, [None]), tmp_path / "out.parquet", rhythm=True)
-    with pytest.raises(InputError, match="folder"):
-        annotate(music, tmp_path, rhythm=True)
+    for name in ("a.parquet", "table.csv", "table"):
+        (tmp_path / "a.parquet").mkdir(exist_ok=True)
+        with pytest.raises(InputError, match=r"name a file to write that ends in \.parquet"):
+            annotate(music, tmp_path / name, rhythm=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from helpers_embed import make_run
+from sharded_run import make_run
 
 from talkplay_hf.catalog.schema import Catalog, Track
 from talkplay_hf.catalog.splits import cold_tracks

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers_embed import make_run
+from sharded_run import make_run
 
 from talkplay_hf.catalog.schema import Catalog, Track
-from talkplay_hf.errors import ConfigError, InputError
+from talkplay_hf.errors import ConfigError
 from talkplay_hf.features.encoders import make_encoder
 from talkplay_hf.features.sentences import SentenceEncoder
 
@@ -94,7 +94,7 @@ def test_a_finished_run_does_not_load_the_model_again(tiny_sentence_model: Path,
 
 def test_a_model_that_is_not_there_is_named(tmp_path: Path):
     (tmp_path / "model").mkdir()
-    with pytest.raises(InputError, match="model' cannot be loaded"):
+    with pytest.raises(ConfigError, match="model' cannot be loaded"):
         SentenceEncoder(str(tmp_path / "model")).encode(CATALOG, "lyrics", make_run(tmp_path, 4))
     with pytest.raises(ConfigError, match="needs the options model"):
         make_encoder("lyrics", "sentence-transformers")

@@ -6,12 +6,12 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
-from helpers_embed import lengths, make_run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
+from sharded_run import lengths, make_run
 
-from talkplay_hf.errors import ArtifactError, InputError, LeakageError
+from talkplay_hf.errors import ArtifactError, ConfigError, InputError, LeakageError
 from talkplay_hf.features import shards
 from talkplay_hf.features.shards import Processes, ShardedRun
 
@@ -72,10 +72,12 @@ def shard_files(work: Path) -> list[Path]:
 
 @settings(max_examples=25, deadline=None)
 @given(gone=st.sets(st.integers(0, 5)), cut=st.sets(st.integers(0, 5)),
-       flipped=st.sets(st.integers(0, 5)))  # fmt: skip
+       flipped=st.sets(st.integers(0, 5)), in_vectors=st.booleans())  # fmt: skip
 def test_any_subset_of_finished_shards_gives_the_same_bytes(
-    gone: set[int], cut: set[int], flipped: set[int], whole: bytes
+    gone: set[int], cut: set[int], flipped: set[int], in_vectors: bool, whole: bytes
 ):
+    # the vectors come first in a shard, the mask last
+    at = -20 if in_vectors else -1
     with TemporaryDirectory() as folder:
         work = Path(folder)
         with pytest.raises(Killed):
@@ -86,7 +88,7 @@ def test_any_subset_of_finished_shards_gives_the_same_bytes(
             found[number].write_bytes(found[number].read_bytes()[:-5])
         for number in flipped - cut:
             content = bytearray(found[number].read_bytes())
-            content[-20] ^= 255  # in the vectors: the mask takes the last bytes
+            content[at] ^= 1
             found[number].write_bytes(content)
         for number in gone:
             found[number].unlink()
@@ -232,3 +234,8 @@ def test_a_fit_on_a_held_out_track_is_refused(tmp_path: Path):
     assert run.seen.sum() == 2
     with pytest.raises(LeakageError, match="2 held-out tracks, the first is 't2' in row 2"):
         run.keep({"mean": np.zeros(3)}, seen=np.ones(5, dtype=bool))
+
+
+def test_a_device_that_is_not_there_is_refused():
+    with pytest.raises(ConfigError, match="device 'tpu9' cannot be used"):
+        _ = Processes("tpu9").device

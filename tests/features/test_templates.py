@@ -62,5 +62,7 @@ def test_every_text_modality_has_the_paper_and_the_terms():
 def test_an_unknown_template_or_column_is_refused_by_name():
     with pytest.raises(ConfigError, match="no template 'papr'; there are paper, caption"):
         render_texts(CATALOG, "semantic", "papr")
+    with pytest.raises(ConfigError, match=r"no template '\{title'"):
+        render_texts(CATALOG, "semantic", "{title")
     with pytest.raises(InputError, match="no column 'bpm'"):
         render_texts(CATALOG, "semantic", "{bpm}")

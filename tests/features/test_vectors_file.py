@@ -134,6 +134,16 @@ def test_a_file_of_strangers_leaves_the_modality_missing(tmp_path: Path):
         ("flat.npy", r"not \[n, d\]"),
         ("names.npz", "9 vectors, 3 track ids"),
         ("vectors.csv", "come as .parquet"),
+        ("empty.npy", "cannot be read"),
+        ("empty.npz", "cannot be read"),
+        ("cut.npz", "cannot be read"),
+        ("flipped.npz", "cannot be read"),
+        ("array.npz", "cannot be read"),
+        ("archive.npy", "cannot be read"),
+        ("nested.npz", "track ids are not a list of texts"),
+        ("mapping.safetensors", "track ids are not a list of texts"),
+        ("mask.npz", r"`present` is \[\], not \[9\]"),
+        ("complex.npy", "vectors are complex64, not numbers"),
     ],
 )
 def test_a_file_that_does_not_fit_is_refused_by_name(name: str, complaint: str, tmp_path: Path):
@@ -150,6 +160,27 @@ def test_a_file_that_does_not_fit_is_refused_by_name(name: str, complaint: str, 
         np.save(path, VECTORS[:, 0])
     elif name == "names.npz":
         np.savez(path, vectors=VECTORS, track_ids=np.array(["a", "b", "c"]))
+    elif name.startswith("empty"):
+        path.touch()
+    elif name in ("cut.npz", "flipped.npz", "archive.npy"):
+        whole = tmp_path / "whole.npz"
+        np.savez(whole, vectors=VECTORS)
+        content = bytearray(whole.read_bytes())
+        if name == "flipped.npz":
+            content[content.index(VECTORS.tobytes()) + 5] ^= 255
+        path.write_bytes(content[: len(content) // 2] if name == "cut.npz" else content)
+    elif name == "array.npz":
+        with path.open("wb") as handle:
+            np.save(handle, VECTORS)
+    elif name == "nested.npz":
+        np.savez(path, vectors=VECTORS, track_ids=np.array([IDS]).T)
+    elif name == "mapping.safetensors":
+        names = np.frombuffer(json.dumps(dict.fromkeys(IDS)).encode(), dtype=np.uint8)
+        save_file({"vectors": VECTORS, "track_ids": names}, path)
+    elif name == "mask.npz":
+        np.savez(path, vectors=VECTORS, present=np.array(True))
+    elif name == "complex.npy":
+        np.save(path, VECTORS.astype(np.complex64))
     with pytest.raises(InputError, match=complaint) as caught:
         read(path)
     assert name in str(caught.value)

@@ -186,6 +186,17 @@ def test_in_place_and_the_same_bytes_each_time(
     assert contents(tmp_path / "place") == contents(tmp_path / "aside")
 
 
+def test_a_damaged_health_report_is_named(
+    tokenizer_folder: Path, world: Catalog, vectors: Modalities, tmp_path: Path
+) -> None:
+    shutil.copytree(tokenizer_folder, tmp_path / "old")
+    (tmp_path / "old" / files.CODEBOOK_HEALTH).write_text("[]", encoding="utf-8")
+    more, chosen = part(world, vectors, [4, 5])
+    with pytest.raises(ArtifactError, match=r"codebook_health\.json: is not a codebook health"):
+        add_tracks(tmp_path / "old", more, chosen, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_vectors_of_other_encoders_are_refused(
     tokenizer_folder: Path, world: Catalog, vectors: Modalities, tmp_path: Path
 ) -> None:
