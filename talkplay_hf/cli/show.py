@@ -1,6 +1,7 @@
 """What the commands share: progress bars, output as text or JSON."""
 
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -30,8 +31,9 @@ def progress_bars() -> Callable[[str, int, int], None]:
 
 
 def emit(value: Any, text: str, as_json: bool) -> None:
-    """Print a value as JSON, or its text."""
-    print(json.dumps(value, ensure_ascii=False, indent=2) if as_json else text)
+    """Print a value as JSON, or its text; of several processes the first one speaks."""
+    if os.environ.get("RANK", "0") == "0":
+        print(json.dumps(value, ensure_ascii=False, indent=2) if as_json else text)
 
 
 def pairs(texts: Sequence[str] | None, option: str, form: str) -> dict[str, str]:

@@ -1,7 +1,6 @@
 """The commands from a catalog to what trains: embed, tokenize, synthesize."""
 
 import argparse
-import os
 from pathlib import Path
 from typing import Any
 
@@ -123,8 +122,7 @@ def run_embed(args: argparse.Namespace) -> None:
             f"{name}: {made['encoder']['encoder']}, {made['present']:,} tracks, "
             f"{made['dim']} dimensions{failed}"
         )
-    if os.environ.get("RANK", "0") == "0":  # of several processes the first speaks
-        emit(facts, "\n".join(lines), args.json)
+    emit(facts, "\n".join(lines), args.json)
 
 
 def _encoder_config(path: str | None) -> dict[str, Any]:

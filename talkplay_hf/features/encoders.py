@@ -57,6 +57,14 @@ class Run(Protocol):
         """
         ...
 
+    def reject(self, row: int, reason: str) -> None:
+        """Count a track whose input cannot be used, or stop the run, by option of the run.
+
+        Raises:
+            InputError: If the run stops at the first such track.
+        """
+        ...
+
     def fitted(self) -> dict[str, np.ndarray] | None:
         """What an earlier run kept, where this run applies it to other tracks; else `None`."""
         ...

@@ -169,6 +169,10 @@ class ShardedRun:
         if self.report is not None and self.processes.rank == 0:
             self.report(what, done, total)
 
+    def reject(self, row: int, reason: str) -> None:
+        """Count a track whose input cannot be used; see `Run.reject`."""
+        self.fail(Failure(row, self.track_ids[row], reason))
+
     def fail(self, failure: Failure) -> None:
         """Count a track that failed, or stop the run.
 

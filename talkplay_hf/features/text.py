@@ -22,7 +22,8 @@ class TfidfSvd:
     """Tf-idf with sublinear term frequency, then truncated SVD, rows of length 1.
 
     Vocabulary, document frequencies and components come from the tracks of `run.fit_on` alone;
-    the others are transformed. A track that shares no term with them lacks the modality.
+    the others are transformed. A track that has a text but shares no term with them is counted as
+    a failure and lacks the modality.
 
     Args:
         dim (`int`): Dimensions at most.
@@ -38,17 +39,24 @@ class TfidfSvd:
 
     def encode(self, catalog: Catalog, modality: str, run: Run) -> ModalityVectors:
         """The vectors of one text modality, `[n, dim]`."""
-        texts = [text or "" for text in render_texts(catalog, modality, self.template)]
+        rendered = render_texts(catalog, modality, self.template)
+        texts = [text or "" for text in rendered]
         fitted = run.fitted()
         if fitted is None:
             seen = run.fit_on & np.array([bool(text.strip()) for text in texts], dtype=bool)
             fitted = self._fit(texts, run.fit_on, run.seed)
-            if fitted is None:
-                return absent(len(texts))
-            run.keep(fitted, seen=seen)
-        matrix = self._vectorizer(fitted).transform(texts)
-        present = np.asarray(matrix.getnnz(axis=1)) > 0
-        return ModalityVectors(unit_rows(matrix @ fitted["components"].T), present)
+            if fitted is not None:
+                run.keep(fitted, seen=seen)
+        if fitted is None:
+            made = absent(len(texts))
+        else:
+            matrix = self._vectorizer(fitted).transform(texts)
+            present = np.asarray(matrix.getnnz(axis=1)) > 0
+            made = ModalityVectors(unit_rows(matrix @ fitted["components"].T), present)
+        for row in np.flatnonzero(~made.present).tolist():
+            if rendered[row] is not None:
+                run.reject(row, f"its {modality} text has no word that is known")
+        return made
 
     def _fit(
         self, texts: Sequence[str], fit_on: np.ndarray, seed: int

@@ -82,6 +82,21 @@ def test_tracks_outside_the_fit_change_nothing_and_are_transformed():
     assert b"secret" not in run.kept["vocabulary"].tobytes()
     assert run.seen is not None
     assert run.seen.tolist() == fit_on.tolist()
+    assert [(f.row, f.track_id, f.reason) for f in run.failures] == [
+        (5, "t5", "its lyrics text has no word that is known")
+    ]
+
+
+def test_lyrics_without_a_word_are_counted_by_name_and_missing_ones_are_not():
+    tracks = [
+        Track("a", "T", "x", lyrics="rain river"),
+        Track("b", "T", "x", lyrics="!!!"),
+        Track("c", "T", "x"),
+        Track("d", "T", "x", lyrics="river sea"),
+    ]
+    run = make_run(Path("unused"), 4)
+    TfidfSvd().encode(Catalog.from_tracks(tracks), "lyrics", run)
+    assert [(failure.row, failure.track_id) for failure in run.failures] == [(1, "t1")]
 
 
 def test_what_was_fitted_gives_other_tracks_their_vectors():
