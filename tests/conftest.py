@@ -85,9 +85,12 @@ def tokenizer_folder(
     conversations_folder: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
-    """A tokenizer folder on a small byte-level BPE. Copy it before changing it."""
+    """A tokenizer folder on a small byte-level BPE, with a code reserved for "missing", which is
+    the policy that the later stages have to know of. Copy it before changing it."""
     folder = tmp_path_factory.mktemp("tokenizer") / "tokenizer"
-    make_tokenizer(world, features_folder, folder, conversations=conversations_folder)
+    make_tokenizer(
+        world, features_folder, folder, conversations=conversations_folder, missing="reserve"
+    )
     return folder
 
 

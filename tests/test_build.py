@@ -133,5 +133,5 @@ def test_a_folder_that_is_no_catalog_is_refused(tmp_path: Path):
 
 def test_another_policy_for_missing_modalities_makes_other_tokens(builder: Builder):
     builder.run()
-    assert builder.run(missing="impute") == ["4/5", "5/5"]
-    assert builder.run(missing="impute") == []
+    assert builder.run(missing="reserve") == ["4/5", "5/5"]
+    assert builder.run(missing="reserve") == []

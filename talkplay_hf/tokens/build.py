@@ -22,7 +22,7 @@ from talkplay_hf.tokens.codebooks import (
     known_codes,
     label_codes,
 )
-from talkplay_hf.tokens.config import MISSING_POLICIES, TalkPlayConfig, check_codes
+from talkplay_hf.tokens.config import DEFAULT_MISSING, MISSING_POLICIES, TalkPlayConfig, check_codes
 from talkplay_hf.tokens.health import distortion, health, training_counts
 from talkplay_hf.tokens.tokenizer import TalkPlayTokenizer
 
@@ -55,7 +55,7 @@ def tokenize(
     base: PreTrainedTokenizerBase,
     base_name: str,
     codes: int = MAX_CODES,
-    missing: str = "reserve",
+    missing: str = DEFAULT_MISSING,
     fit_on: np.ndarray | None = None,
     examples: Sequence[str] = (),
     seed: int = 0,

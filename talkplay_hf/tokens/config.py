@@ -16,7 +16,7 @@ TEMPERATURE, TOP_P = 1.0, 0.9
 LOOKUP_WEIGHTS = (25, 16, 9, 4, 1)
 START_OF_MUSIC, END_OF_MUSIC = "<start_of_music>", "<end_of_music>"
 MISSING_POLICIES = ("reserve", "impute")
-DEFAULT_MISSING = "reserve"
+DEFAULT_MISSING = "impute"
 
 
 def music_token(modality: str, code: int) -> str:
@@ -65,7 +65,7 @@ class TalkPlayConfig:
     catalog_hash: str
     modalities: tuple[str, ...] = MODALITIES
     lookup_weights: tuple[int, ...] = LOOKUP_WEIGHTS
-    missing: str = "reserve"
+    missing: str = DEFAULT_MISSING
     made_from: Mapping[str, str] = field(default_factory=dict)
     format_version: int = files.FORMAT_VERSION
     talkplay_hf: str = __version__

@@ -39,7 +39,7 @@ def test_music_tokens_stand_in_id_order() -> None:
 
 
 def test_only_reserve_has_a_code_for_missing() -> None:
-    assert TalkPlayConfig.from_dict(values()).missing_code(3) == 7
+    assert TalkPlayConfig.from_dict(values(missing="reserve")).missing_code(3) == 7
     assert TalkPlayConfig.from_dict(values(missing="impute")).missing_code(3) is None
 
 

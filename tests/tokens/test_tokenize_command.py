@@ -42,7 +42,7 @@ def test_a_plot_that_cannot_be_drawn_is_told_before_the_codebooks_are_fitted(
         ("--codes", "16"),
         ("--base", "x"),
         ("--conversations", "x"),
-        ("--missing", "impute"),
+        ("--missing", "reserve"),
         ("--seed", "3"),
     ],
 )
