@@ -5,6 +5,11 @@ import os
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# workers that fill one cache of numba at the same time can leave it broken
+os.environ["NUMBA_CACHE_DIR"] = (
+    f"{__file__.rpartition('/')[0]}/../.pytest_cache/numba/"
+    + os.environ.get("PYTEST_XDIST_WORKER", "main")
+)
 
 from pathlib import Path
 

@@ -6,6 +6,7 @@ Ogg Opus, and jumps to the wanted part. What it does not know (M4A, AAC, WMA) is
 """
 
 import math
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
@@ -125,6 +126,11 @@ def import_librosa(what: str) -> Any:
     Raises:
         MissingExtraError: If librosa is not installed.
     """
+    if "RANK" in os.environ:
+        # librosa's compiled parts are cached by numba, and processes that fill one cache at the
+        # same time can leave it in a state that crashes every later process
+        cache = Path.home() / ".cache" / "talkplay_hf" / "numba" / os.environ["RANK"]
+        os.environ.setdefault("NUMBA_CACHE_DIR", str(cache))
     try:
         return import_module("librosa")
     except ImportError:
