@@ -366,7 +366,7 @@ def _vectors(features: str | Path, catalog: Catalog) -> dict[str, Any]:
 
 def _identity(features: str | Path) -> str:
     """SHA-256 that identifies a features folder by its content."""
-    return files.sha256_json(files.read_manifest(features, "features")["files"])
+    return files.content_hash(files.read_manifest(features, "features"))
 
 
 def health_line(report: Mapping[str, Any]) -> str:

@@ -119,6 +119,31 @@ def write_table(
     print(f"{pq.read_metadata(out).num_rows} of {len(items)} tracks written to {out}")
 
 
+def write_heard(
+    args: argparse.Namespace,
+    column: str,
+    load_encoder: Callable[[], Callable[[list[np.ndarray]], Any]],
+    *,
+    rate: int,
+    options: dict[str, Any],
+) -> None:
+    """What `write_table` does, for a script that listens to the clips of a catalog.
+
+    `load_encoder` loads the model, after the catalog has been found to be one.
+    """
+    tracks = read_tracks(args.catalog, "audio")
+    write_table(
+        args.out,
+        column,
+        [track["track_id"] for track in tracks],
+        audio_files(args.catalog, tracks),
+        load_encoder(),
+        load=lambda path: load_clip(path, rate, args.seconds),
+        batch_size=args.batch_size,
+        options={**options, "seconds": args.seconds},
+    )
+
+
 def _table(column: str, found: dict[str, Any]) -> pa.Table:
     kind = pa.list_(pa.float32()) if column == "vector" else pa.string()
     values = [list(map(float, v)) if column == "vector" else v for v in found.values()]

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import add_clip, audio_files, load_clip, parser, read_tracks, write_table
+from common import add_clip, parser, write_heard
 
 RATE = 16_000
 WINDOW = 10 * RATE
@@ -63,17 +63,14 @@ def main() -> None:
     made.add_argument("--weights", type=Path, required=True, help="transfer.pth")
     made.add_argument("--beams", type=int, default=5, help="default: %(default)s")
     args = made.parse_args()
-    tracks = read_tracks(args.catalog, "audio")
-    model = load_model(args.code, args.weights, args.device)
-    write_table(
-        args.out,
+    write_heard(
+        args,
         "caption",
-        [track["track_id"] for track in tracks],
-        audio_files(args.catalog, tracks),
-        captioner(model, args.beams, args.device),
-        load=lambda path: load_clip(path, RATE, args.seconds),
-        batch_size=args.batch_size,
-        options={"weights": args.weights.name, "beams": args.beams, "seconds": args.seconds},
+        lambda: captioner(
+            load_model(args.code, args.weights, args.device), args.beams, args.device
+        ),
+        rate=RATE,
+        options={"weights": args.weights.name, "beams": args.beams},
     )
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import add_clip, audio_files, load_clip, parser, read_tracks, write_table
+from common import add_clip, parser, write_heard
 
 RATE = 24_000
 
@@ -53,17 +53,12 @@ def main() -> None:
     made.add_argument("--model", default="OpenMuQ/MuQ-large-msd-iter", help="default: %(default)s")
     made.add_argument("--revision", help="branch, tag or commit of the Hub repository")
     args = made.parse_args()
-    tracks = read_tracks(args.catalog, "audio")
-    model = load_model(args.model, args.revision, args.device)
-    write_table(
-        args.out,
+    write_heard(
+        args,
         "vector",
-        [track["track_id"] for track in tracks],
-        audio_files(args.catalog, tracks),
-        encoder(model, args.device),
-        load=lambda path: load_clip(path, RATE, args.seconds),
-        batch_size=args.batch_size,
-        options={"model": args.model, "revision": args.revision, "seconds": args.seconds},
+        lambda: encoder(load_model(args.model, args.revision, args.device), args.device),
+        rate=RATE,
+        options={"model": args.model, "revision": args.revision},
     )
 
 

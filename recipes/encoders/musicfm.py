@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import add_clip, audio_files, load_clip, parser, read_tracks, write_table
+from common import add_clip, parser, write_heard
 
 RATE = 24_000
 
@@ -58,17 +58,14 @@ def main() -> None:
         "--layer", type=int, default=6, help="0 to 12; the paper names none; default: %(default)s"
     )
     args = made.parse_args()
-    tracks = read_tracks(args.catalog, "audio")
-    model = load_model(args.code, args.stats, args.weights, args.device)
-    write_table(
-        args.out,
+    write_heard(
+        args,
         "vector",
-        [track["track_id"] for track in tracks],
-        audio_files(args.catalog, tracks),
-        encoder(model, args.layer, args.device),
-        load=lambda path: load_clip(path, RATE, args.seconds),
-        batch_size=args.batch_size,
-        options={"weights": args.weights.name, "layer": args.layer, "seconds": args.seconds},
+        lambda: encoder(
+            load_model(args.code, args.stats, args.weights, args.device), args.layer, args.device
+        ),
+        rate=RATE,
+        options={"weights": args.weights.name, "layer": args.layer},
     )
 
 

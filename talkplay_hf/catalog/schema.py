@@ -215,7 +215,7 @@ class Catalog:
             playlists = pq.read_table(folder / files.PLAYLISTS)
         except (pa.ArrowException, OSError) as error:
             raise ArtifactError(f"{folder}: cannot be read ({error})") from None
-        return cls(tracks, playlists, root=folder, fingerprint=files.sha256_json(manifest["files"]))
+        return cls(tracks, playlists, root=folder, fingerprint=files.content_hash(manifest))
 
     def write(self, folder: Path) -> None:
         """Write the two Parquet files into a (staged) folder; the manifest is the caller's."""

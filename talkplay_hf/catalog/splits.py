@@ -138,6 +138,11 @@ def cold_of(lists: Membership, labels: np.ndarray) -> np.ndarray:
     return np.asarray(held_out & ~lists.tracks(np.isin(labels, ("train", "validation"))))
 
 
+def training_playlists(catalog: Catalog) -> Membership:
+    """The membership of the training playlists; the others are held out (paper 3.3)."""
+    return membership(catalog).select(split_labels(catalog) == "train")
+
+
 def playlist_splits(catalog: Catalog) -> dict[str, str]:
     """The split of each playlist by id; `"train"` for all where the table has no split."""
     ids: list[str] = catalog.playlists["playlist_id"].to_pylist()

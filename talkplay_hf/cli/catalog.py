@@ -5,8 +5,17 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from talkplay_hf.cli import arguments as take
-from talkplay_hf.cli.show import column_mapping, emit, pairs, progress_bars
+from talkplay_hf.cli.show import column_mapping, emit, progress_bars
 from talkplay_hf.errors import InputError, TalkPlayError
+
+# argument -> field of `SplitOptions`
+SPLIT_FLAGS = {
+    "split": "method",
+    "test": "test",
+    "validation": "validation",
+    "near_duplicates": "near_duplicates",
+    "split_seed": "seed",
+}
 
 
 def add_commands(commands: take.Commands) -> None:
@@ -136,19 +145,13 @@ def run_import(args: argparse.Namespace) -> None:
     from talkplay_hf.catalog.splits import SplitOptions
     from talkplay_hf.hub import files
 
-    split = SplitOptions(
-        args.split or "auto",
-        args.test,
-        args.validation,
-        args.near_duplicates or "exclude",
-        args.split_seed or 0,
-    )
+    said = {name: getattr(args, flag) for flag, name in SPLIT_FLAGS.items()}
+    split = SplitOptions(**{name: value for name, value in said.items() if value is not None})
     if not args.join:
         _refuse(args, "an import without --join", "join_column")
     source = Path(args.source)
     if source.is_dir() and files.folder_kind(source) == "catalog":
-        drawn = ("split", "test", "validation", "near_duplicates", "split_seed")
-        _refuse(args, "a catalog folder", "playlists", "column", "workers", *drawn)
+        _refuse(args, "a catalog folder", "playlists", "column", "workers", *SPLIT_FLAGS)
         if not (args.join or args.audio_dir):
             raise InputError(f"{source}: is a catalog folder; say what to --join, or --audio-dir")
         reports = _enrich(args, source)
@@ -183,7 +186,7 @@ def _import_table(args: argparse.Namespace, split: Any) -> _Report:
         columns=column_mapping(args.column),
         encoding=args.encoding,
         join=args.join,
-        join_columns=_join_columns(args),
+        join_columns=column_mapping(args.join_column, "--join-column"),
         audio_dir=args.audio_dir,
         split=split,
         on_error=args.on_error,
@@ -197,7 +200,7 @@ def _import_audio(args: argparse.Namespace, split: Any) -> _Report:
         args.source,
         args.out,
         join=args.join,
-        join_columns=_join_columns(args),
+        join_columns=column_mapping(args.join_column, "--join-column"),
         encoding=args.encoding,
         split=split,
         on_error=args.on_error,
@@ -208,7 +211,7 @@ def _import_mpd(args: argparse.Namespace, split: Any) -> list[_Report]:
     from talkplay_hf.catalog.enrich import check_sources
     from talkplay_hf.catalog.mpd_import import import_mpd
 
-    _join_columns(args)
+    column_mapping(args.join_column, "--join-column")
     check_sources(args.out, join=args.join, audio_dir=args.audio_dir)
     report = import_mpd(
         args.source,
@@ -238,15 +241,11 @@ def _enrich(args: argparse.Namespace, folder: Path) -> list[_Report]:
             args.out,
             join=args.join,
             audio_dir=args.audio_dir,
-            columns=_join_columns(args),
+            columns=column_mapping(args.join_column, "--join-column"),
             encoding=args.encoding,
             on_error=args.on_error,
         )
     ]
-
-
-def _join_columns(args: argparse.Namespace) -> dict[str, str]:
-    return pairs(args.join_column, "--join-column", "standard_name=column_of_the_table")
 
 
 def run_stats(args: argparse.Namespace) -> None:

@@ -51,9 +51,9 @@ def pairs(texts: Sequence[str] | None, option: str, form: str) -> dict[str, str]
     return found
 
 
-def column_mapping(texts: Sequence[str] | None) -> dict[str, str]:
-    """Read `--column` pairs."""
-    return pairs(texts, "--column", "standard_name=column_of_the_table")
+def column_mapping(texts: Sequence[str] | None, option: str = "--column") -> dict[str, str]:
+    """Read the pairs of an option that maps columns."""
+    return pairs(texts, option, "standard_name=column_of_the_table")
 
 
 def close_bars() -> None:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
@@ -23,6 +22,7 @@ from talkplay_hf.features.rhythm import RATE, estimate_rhythm
 from talkplay_hf.features.shards import Failure, Processes
 from talkplay_hf.features.sound import Clip, clip_names, load_sound
 from talkplay_hf.features.transcribe import Transcriber
+from talkplay_hf.hub import files
 
 SHARD_TRACKS = 64
 GROUP = 64  # shards a row group
@@ -228,6 +228,4 @@ def _write_aside(path: Path, tables: Iterable[pa.Table]) -> None:
         writer.write_table(first)
         for table in tables:
             writer.write_table(table)
-    with aside.open("rb") as handle:
-        os.fsync(handle.fileno())
-    aside.replace(path)
+    files.put_in_place(aside, path)

@@ -6,9 +6,8 @@ from typing import ClassVar
 import numpy as np
 from sklearn.utils.extmath import randomized_svd
 
-from talkplay_hf.catalog.membership import Membership, membership
 from talkplay_hf.catalog.schema import Catalog
-from talkplay_hf.catalog.splits import split_labels
+from talkplay_hf.catalog.splits import training_playlists
 from talkplay_hf.features.encoders import Run
 from talkplay_hf.features.store import ModalityVectors, absent
 
@@ -61,11 +60,6 @@ class PpmiSvd:
         rank = max(1, min(self.dim, int(present.sum()) - 1))
         left, singular, _ = randomized_svd(counts, rank, random_state=run.seed)
         return ModalityVectors(unit_rows(left * np.sqrt(singular)), present)
-
-
-def training_playlists(catalog: Catalog) -> Membership:
-    """The membership of the training playlists; the others are held out (paper 3.3)."""
-    return membership(catalog).select(split_labels(catalog) == "train")
 
 
 def unit_rows(vectors: np.ndarray) -> np.ndarray:

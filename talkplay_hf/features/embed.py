@@ -184,7 +184,7 @@ class _Plan:
                 found = files.sha256_file(path) if path.exists() else None
                 if found != manifest["files"].get(path.name):
                     raise ArtifactError(f"{path}: is not the file that {files.MANIFEST} names")
-            self.like_hash = files.sha256_json(manifest["files"])
+            self.like_hash = files.content_hash(manifest)
             # of a chain of folders, the one that was fitted
             self.made_from["like"] = manifest["made_from"].get("like", self.like_hash)
             config = {name: facts["encoder"] for name, facts in self.earlier_facts.items()}

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from talkplay_hf.catalog.schema import Catalog
-from talkplay_hf.catalog.splits import cold_tracks, split_labels
+from talkplay_hf.catalog.splits import cold_tracks, split_labels, training_playlists
 from talkplay_hf.errors import ArtifactError, LeakageError
 from talkplay_hf.hub import files
 
@@ -46,12 +46,12 @@ def check_fitted(features: str | Path, catalog: Catalog) -> None:
         LeakageError: If a fit saw a cold track, or was held to another split.
         ArtifactError: If the folder does not say what was fitted on what.
     """
-    allowed, playlists = mask_hash(~cold_tracks(catalog)), playlists_hash(catalog)
     modalities = files.read_manifest(features, "features").get("modalities")
     if modalities is None:
         raise ArtifactError(f"{features}: does not say how it was made; embed it again")
     if (split_labels(catalog) == "train").all():
         return
+    allowed, playlists = mask_hash(~cold_tracks(catalog)), playlists_hash(catalog)
     for modality, facts in modalities.items():
         fit = facts["fitted_on"]
         if fit is None:
@@ -72,8 +72,6 @@ def check_fitted(features: str | Path, catalog: Catalog) -> None:
 
 def playlists_hash(catalog: Catalog) -> str:
     """Identifies the training playlists by what is in them."""
-    from talkplay_hf.features.cooccurrence import training_playlists  # imports scikit-learn
-
     train = training_playlists(catalog)
     digest = hashlib.sha256(np.asarray(train.lengths, "<i8").tobytes())
     digest.update(np.asarray(train.rows, "<i8").tobytes())

@@ -7,8 +7,9 @@ from typing import ClassVar
 import numpy as np
 
 from talkplay_hf.catalog.schema import Catalog
+from talkplay_hf.catalog.splits import training_playlists
 from talkplay_hf.errors import ConfigError, MissingExtraError
-from talkplay_hf.features.cooccurrence import training_playlists, unit_rows
+from talkplay_hf.features.cooccurrence import unit_rows
 from talkplay_hf.features.encoders import Run
 from talkplay_hf.features.store import ModalityVectors, absent
 

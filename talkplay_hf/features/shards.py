@@ -23,6 +23,7 @@ from safetensors.numpy import save
 
 from talkplay_hf.errors import ArtifactError, ConfigError, InputError, LeakageError
 from talkplay_hf.features.store import ModalityVectors, absent, open_vectors, write_vectors
+from talkplay_hf.hub import files
 
 SHARD_TRACKS = 1024
 
@@ -297,17 +298,10 @@ class ShardedRun:
 
         aside = whole.with_suffix(".aside")
         write_vectors(aside, rows() if dim else [absent(n).vectors], (n, dim or 1), present)
-        _replace(aside, whole)
-        merged.with_suffix(".aside").write_text(json.dumps(failed), encoding="utf-8")
-        _replace(merged.with_suffix(".aside"), merged)
+        files.put_in_place(aside, whole)
+        files.write_text(merged, json.dumps(failed))
         for path in paths:
             path.unlink()
-
-
-def _replace(aside: Path, path: Path) -> None:
-    with aside.open("rb") as handle:
-        os.fsync(handle.fileno())
-    aside.replace(path)
 
 
 def _write_shard(
@@ -317,7 +311,7 @@ def _write_shard(
     metadata = {"crc32": _checksum(vectors, present, failures), "failures": failures}
     aside = path.with_suffix(".aside")
     aside.write_bytes(save({"vectors": vectors, "present": present}, metadata))
-    _replace(aside, path)
+    files.put_in_place(aside, path)
 
 
 def _is_whole(path: Path, rows: int) -> bool:

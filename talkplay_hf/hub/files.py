@@ -68,6 +68,12 @@ def _fsync(path: Path) -> None:
         os.close(descriptor)
 
 
+def put_in_place(aside: Path, path: Path) -> None:
+    """Flush a file that was written aside to disk, and rename it to where it belongs."""
+    _fsync(aside)
+    aside.replace(path)
+
+
 def write_text(path: str | Path, text: str) -> None:
     """Write a UTF-8 text file atomically: aside, flushed, renamed."""
     path = Path(path)
@@ -76,10 +82,8 @@ def write_text(path: str | Path, text: str) -> None:
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as handle:
             handle.write(text)
-            handle.flush()
-            os.fsync(handle.fileno())
         Path(aside).chmod(0o644)
-        Path(aside).replace(path)
+        put_in_place(Path(aside), path)
     except BaseException:
         Path(aside).unlink(missing_ok=True)
         raise
@@ -155,6 +159,11 @@ def folder_kind(folder: Path) -> str | None:
         manifest = read_json(folder / MANIFEST)
         return manifest.get("kind") if isinstance(manifest, dict) else None
     return None
+
+
+def content_hash(manifest: Mapping[str, Any]) -> str:
+    """SHA-256 that identifies an artefact folder by its files, from its manifest."""
+    return sha256_json(manifest["files"])
 
 
 def write_manifest(

@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from talkplay_hf.catalog.membership import membership
 from talkplay_hf.catalog.schema import MODALITIES, Catalog
-from talkplay_hf.catalog.splits import split_labels
+from talkplay_hf.catalog.splits import training_playlists
 from talkplay_hf.errors import InputError, MissingExtraError
 from talkplay_hf.tokens.kmeans import blocks
 
@@ -112,11 +111,9 @@ def distortion(
 
 def training_counts(catalog: Catalog) -> np.ndarray | None:
     """How often each track stands in a training playlist, int64 `[n]`; `None` without playlists."""
-    lists = membership(catalog)
-    if not len(lists):
+    if not catalog.playlists.num_rows:
         return None
-    training = lists.select(split_labels(catalog) == "train")
-    return np.bincount(training.rows, minlength=len(catalog))
+    return np.bincount(training_playlists(catalog).rows, minlength=len(catalog))
 
 
 def _occurrences(counts: np.ndarray) -> dict[str, Any]:
