@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from safetensors.numpy import load_file, save_file
 from transformers import PreTrainedTokenizerBase
 
+from talkplay_hf.catalog.leakage import check_cold_unseen
 from talkplay_hf.catalog.schema import MODALITIES, PLAYLIST_SCHEMA, Catalog
 from talkplay_hf.catalog.splits import cold_tracks
 from talkplay_hf.errors import ArtifactError, InputError
@@ -86,6 +87,7 @@ def tokenize(
 
     Raises:
         InputError: If an option is out of range or the vectors do not belong to the catalog.
+        LeakageError: If `fit_on` has a cold track.
     """
     if missing not in MISSING_POLICIES:
         raise InputError(f"missing {missing!r}: must be one of {MISSING_POLICIES}")
@@ -95,8 +97,10 @@ def tokenize(
         raise InputError("the features were made from another catalog; run `talkplay embed` again")
     if fit_on is None:
         fit_on = ~cold_tracks(catalog)
-    if fit_on.shape != (len(catalog),):
+    elif fit_on.shape != (len(catalog),):
         raise InputError(f"fit_on of shape {fit_on.shape}: must be one value for each track")
+    else:
+        check_cold_unseen(catalog, fit_on)
     codebooks = [
         fit_codebook(
             rows,

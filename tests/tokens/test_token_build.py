@@ -10,7 +10,7 @@ import pytest
 from talkplay_hf.build import make_tokenizer
 from talkplay_hf.catalog.schema import Catalog
 from talkplay_hf.catalog.splits import cold_tracks
-from talkplay_hf.errors import ArtifactError, InputError
+from talkplay_hf.errors import ArtifactError, InputError, LeakageError
 from talkplay_hf.features.store import load_features
 from talkplay_hf.hub import files
 from talkplay_hf.tokens.bpe import train_bpe
@@ -152,6 +152,16 @@ def test_no_codebook_and_no_imputed_code_depends_on_a_cold_track(
     assert one == two
     np.testing.assert_array_equal(codes[0][~cold], codes[1][~cold])
     assert not np.array_equal(codes[0][cold], codes[1][cold])
+    with pytest.raises(LeakageError, match="was fitted on"):
+        tokenize(
+            catalog,
+            given,
+            tmp_path / "leaks",
+            base=train_bpe(["text"]),
+            base_name="scratch",
+            fit_on=np.ones(len(world), dtype=bool),
+        )
+    assert not (tmp_path / "leaks").exists()
 
 
 def test_fit_on_of_another_length_is_refused(
