@@ -27,3 +27,15 @@ class NoTrackError(TalkPlayError):
 
 class LeakageError(TalkPlayError):
     """What is held out for testing has got into what trains; the message names it."""
+
+
+class LanguageModelError(TalkPlayError):
+    """A language model cannot be asked at all, so that no further call makes sense."""
+
+
+class PromptRefusedError(LanguageModelError):
+    """A language model refuses this one prompt (too long, filtered); others may still pass."""
+
+
+class BudgetError(LanguageModelError):
+    """The next call would pass the cap on calls or tokens."""

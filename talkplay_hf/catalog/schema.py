@@ -130,6 +130,8 @@ class Message:
             user is about to reject (the negative set of paper A.1).
         constraints (`tuple[Constraint, ...]`): For a user message: what it asks for, readable by
             a machine.
+        intents (`tuple[str, ...]`): For a user message: what the writer was to make it say and do,
+            by the names of the intent taxonomy.
     """
 
     role: str
@@ -137,16 +139,26 @@ class Message:
     track_id: str | None = None
     source: str | None = None
     constraints: tuple[Constraint, ...] = ()
+    intents: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Conversation:
-    """A dialogue in turns of user, music, assistant (paper 3.2)."""
+    """A dialogue in turns of user, music, assistant (paper 3.2).
+
+    Args:
+        conversation_id (`str`): Its id, unique in a dataset.
+        messages (`tuple[Message, ...]`): What was said and played.
+        playlist_id (`str`, *optional*): The playlist that it was made from.
+        split (`str`): `"train"`, `"validation"` or `"test"`: that of its playlist.
+        language (`str`, *optional*): The language of its text, such as `"en"`, where it is known.
+    """
 
     conversation_id: str
     messages: tuple[Message, ...]
     playlist_id: str | None = None
     split: str = "train"
+    language: str | None = None
 
 
 class Catalog:

@@ -28,10 +28,12 @@ CONVERSATION_SCHEMA = pa.schema(
                         ("track_id", pa.string()),
                         ("source", pa.string()),
                         ("constraints", pa.list_(_CONSTRAINT)),
+                        ("intents", pa.list_(pa.string())),
                     ]
                 )
             ),
         ),
+        ("language", pa.string()),
     ]
 )
 
@@ -58,9 +60,11 @@ def save_conversations(
                         {"field": c.field, "op": c.op, "value": c.value}
                         for c in message.constraints
                     ],
+                    "intents": list(message.intents),
                 }
                 for message in conversation.messages
             ],
+            "language": conversation.language,
         }
         for conversation in conversations
     ]
@@ -110,5 +114,6 @@ def _read(row: dict[str, Any], path: Path) -> Conversation:
         except InputError as error:
             raise ArtifactError(f"{where}: {error}") from None
         message["content"] = message["content"] or ""
+        message["intents"] = tuple(message["intents"] or ())
         messages.append(Message(**message))
     return Conversation(messages=tuple(messages), **row)

@@ -1,0 +1,50 @@
+"""What a language model is to this package: something that answers a chat."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+Chat = Sequence[Mapping[str, str]]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a language model said.
+
+    Args:
+        text (`str`): The text, as it came.
+        finish_reason (`str`, *optional*): Why it ended: `"stop"`, `"length"`, ...
+        prompt_tokens (`int`): Tokens of the chat, as far as the model says.
+        completion_tokens (`int`): Tokens of the text.
+    """
+
+    text: str
+    finish_reason: str | None = None
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+class LanguageModel(Protocol):
+    """Answers chats, several at a time.
+
+    Attributes:
+        name (`str`): The model's name, recorded with every answer.
+        parameters (`Mapping[str, Any]`): JSON values that change what it answers (temperature,
+            most tokens, ...), recorded with every answer.
+        concurrency (`int`): How many chats it takes at a time.
+    """
+
+    name: str
+    parameters: Mapping[str, Any]
+    concurrency: int
+
+    async def complete(self, chat: Chat) -> Answer:
+        """Answer a chat of messages with `role` and `content`.
+
+        Tries again by itself where that makes sense (rate limits, server faults, time-outs).
+
+        Raises:
+            PromptRefusedError: If the model refuses this chat, and would again.
+            BudgetError: If the call would pass a cap; it was not made.
+            LanguageModelError: If the model cannot be asked at all.
+        """
