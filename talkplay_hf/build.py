@@ -1,7 +1,7 @@
 """From a table of songs to a model in one go: every stage with its defaults, none done twice."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,8 @@ from talkplay_hf.catalog.importer import import_table
 from talkplay_hf.catalog.schema import Catalog
 from talkplay_hf.catalog.splits import SplitOptions
 from talkplay_hf.conversations.dataset import load_conversations, save_conversations
-from talkplay_hf.conversations.simulator import simulate, suggest_openers
+from talkplay_hf.conversations.simulation.options import SimulatorOptions
+from talkplay_hf.conversations.simulation.simulator import iter_conversations, suggest_openers
 from talkplay_hf.errors import ArtifactError, InputError
 from talkplay_hf.hub import files
 from talkplay_hf.tokens.config import DEFAULT_MISSING, SCRATCH, TalkPlayConfig, check_codes
@@ -17,6 +18,7 @@ from talkplay_hf.tokens.config import DEFAULT_MISSING, SCRATCH, TalkPlayConfig, 
 Progress = Callable[[str, int, int], None]
 Say = Callable[[str], None]
 BUILD = "build.json"
+SIMULATOR = "simulator.yaml"
 DIM = 128
 BPE_VOCABULARY = 1200
 SECONDS_PER_STEP = 0.075
@@ -81,7 +83,8 @@ def build(
         columns (`Mapping[str, str]`, *optional*): Column mapping, see `import_table`.
         playlists (`str` or `Path`, *optional*): A second table of playlists.
         encoding (`str`, *optional*): Encoding of a CSV.
-        recipe (`str` or `Path`, *optional*): Training recipe; the quickstart when left out.
+        recipe (`str` or `Path`, *optional*): Training recipe; the quickstart when left out. A
+            `simulator.yaml` beside it sets the options of the simulator.
         base (`str`): Base model id or folder; `"scratch"` trains a small tokenizer and a small
             Llama on the catalog's own text.
         codes (`int`): Upper bound of the codebook size.
@@ -120,15 +123,14 @@ def build(
 
         say("2/5 features: five vectors a track")
         embed(catalog, paths.features, **embedding, progress=progress)
-    # a model from scratch is too small to learn titles by heart, and would name wrong ones
-    title_share = 0.0 if base == SCRATCH else 1.0
-    wanted: dict[str, Any] = {"count": conversations, "seed": seed, "title_share": title_share}
+    options = _simulator_options(recipe, base)
+    wanted = {"count": conversations, "seed": seed, **options.to_dict()}
     if _is_made_from(paths.conversations, "conversations", made_from, simulator=wanted):
         say("3/5 conversations: up to date")
     else:
         say(f"3/5 conversations: simulating {conversations:,}")
-        made = simulate(
-            catalog, count=conversations, title_share=title_share, seed=seed, progress=progress
+        made = iter_conversations(
+            catalog, count=conversations, options=options, seed=seed, progress=progress
         )
         save_conversations(paths.conversations, made, made_from, simulator=wanted)
     _tokenize_stage(catalog, paths, base, codes, missing, seed, say, progress)
@@ -146,6 +148,14 @@ def build(
     train(arguments, config, model_config, progress=progress)
     files.write_json(paths.model / BUILD, {"plan": plan})
     return paths
+
+
+def _simulator_options(recipe: Path, base: str) -> SimulatorOptions:
+    """The simulator's options: those beside the recipe, if there are any."""
+    beside = recipe.parent / SIMULATOR
+    options = SimulatorOptions.load(beside) if beside.is_file() else SimulatorOptions()
+    # a model from scratch is too small to learn titles by heart, and would name wrong ones
+    return replace(options, title_share=0.0) if base == SCRATCH else options
 
 
 def _is_trained(paths: BuildPaths, plan: str) -> bool:

@@ -21,7 +21,7 @@ from talkplay_hf.build import make_tokenizer
 from talkplay_hf.catalog.schema import Catalog, Conversation
 from talkplay_hf.catalog.world import make_world
 from talkplay_hf.conversations.dataset import save_conversations
-from talkplay_hf.conversations.simulator import simulate
+from talkplay_hf.conversations.simulation.simulator import simulate
 from talkplay_hf.features.embed import embed
 from talkplay_hf.recommend.recommender import Recommender
 from talkplay_hf.tokens.tokenizer import TalkPlayTokenizer

@@ -6,8 +6,9 @@ import sys
 from collections.abc import Sequence
 
 from talkplay_hf import __version__
-from talkplay_hf.cli import catalog, model, tokens
+from talkplay_hf.cli import catalog, conversation_sets, conversations, model, tokens
 from talkplay_hf.cli.arguments import Commands, Parser
+from talkplay_hf.cli.conversations import Unfinished
 from talkplay_hf.cli.show import close_bars
 from talkplay_hf.errors import TalkPlayError
 
@@ -19,13 +20,18 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"talkplay_hf {__version__}")
     commands = Commands(parser)
-    for room in (catalog, tokens, model):
+    for room in (catalog, conversations, conversation_sets, tokens, model):
         room.add_commands(commands)
     return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; the exit status."""
+    """Run the command line.
+
+    Returns:
+        `int`: The exit status: 0; 2 for bad input; 3 where something was written but more is to be
+        done; 130 where it was interrupted.
+    """
     parser = make_parser()
     args, rest = parser.parse_known_args(arguments)
     if rest and args.command not in ("train", "build"):
@@ -36,6 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             args.run(args)
         finally:
             close_bars()
+    except Unfinished as error:
+        print(f"talkplay {args.command}: {error}", file=sys.stderr)
+        return 3
     except TalkPlayError as error:
         print(f"talkplay {args.command}: {error}", file=sys.stderr)
         return 2

@@ -1,4 +1,4 @@
-"""The commands from a catalog to what trains: embed, tokenize, synthesize."""
+"""The commands from a catalog to its tokens: embed, tokenize."""
 
 import argparse
 from pathlib import Path
@@ -69,26 +69,6 @@ def add_commands(commands: take.Commands) -> None:
     )
     take.missing_flag(sub)
     sub.add_argument("--plot", metavar="PNG", help="draw the codebook health to this file")
-    take.seed_flag(sub)
-    take.json_flag(sub)
-
-    sub = commands.add(
-        "synthesize",
-        run_synthesize,
-        "Write conversations from the playlists of a catalog.",
-        "talkplay synthesize catalog conversations --count 12000",
-    )
-    sub.add_argument("catalog", help="catalog folder")
-    sub.add_argument("out", help="conversations folder to make")
-    sub.add_argument(
-        "--count", type=take.COUNT, default=12_000, help="conversations (default 12000)"
-    )
-    sub.add_argument(
-        "--title-share",
-        type=float,
-        default=1.0,
-        help="share of the replies that name the title (default 1; 0 for a small model)",
-    )
     take.seed_flag(sub)
     take.json_flag(sub)
 
@@ -176,28 +156,3 @@ def run_tokenize(args: argparse.Namespace) -> None:
     if args.plot is not None:
         plot_health(report, args.plot)
     emit(value, text + health_text(report), args.json)
-
-
-def run_synthesize(args: argparse.Namespace) -> None:
-    """Make a conversations folder."""
-    from talkplay_hf.catalog.schema import Catalog
-    from talkplay_hf.conversations.dataset import save_conversations
-    from talkplay_hf.conversations.simulator import simulate
-
-    catalog = Catalog.load(args.catalog)
-    made = simulate(
-        catalog,
-        count=args.count,
-        title_share=args.title_share,
-        seed=args.seed,
-        progress=progress_bars(),
-    )
-    save_conversations(
-        args.out,
-        made,
-        {"catalog": catalog.fingerprint},
-        simulator={"count": args.count, "seed": args.seed, "title_share": args.title_share},
-    )
-    turns = sum(message.role == "music" for one in made for message in one.messages)
-    facts = {"conversations": len(made), "turns": turns}
-    emit(facts, f"{len(made):,} conversations, {turns:,} turns", args.json)

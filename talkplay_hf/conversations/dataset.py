@@ -1,7 +1,19 @@
-"""The conversations folder: one Parquet file of conversations and a manifest."""
+"""The conversations folder: a dataset repo with one Parquet file a split, a card and a manifest.
 
-from collections.abc import Iterable, Mapping, Sequence
+`train.parquet`, `validation.parquet` and `test.parquet` hold conversations, in the order in which
+they came; a split without any has no file. `quarantine.parquet` holds the answers of a language
+model that were refused. The front matter of `README.md` names the files of each split, so that
+`datasets.load_dataset(folder)` and the viewer of the Hub read the folder as it is, and
+`load_dataset(folder, "quarantine")` the refused answers.
+"""
+
+import contextlib
+import re
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import pyarrow as pa
@@ -10,8 +22,10 @@ import pyarrow.parquet as pq
 from talkplay_hf.catalog.constraints import Constraint
 from talkplay_hf.catalog.schema import ROLES, Conversation, Message
 from talkplay_hf.errors import ArtifactError, InputError
-from talkplay_hf.hub import files
+from talkplay_hf.hub import cards, files
 
+# Conversations a row group, and the most of a split that are held in memory.
+ROWS = 2000
 _CONSTRAINT = pa.struct([("field", pa.string()), ("op", pa.string()), ("value", pa.string())])
 CONVERSATION_SCHEMA = pa.schema(
     [
@@ -36,42 +50,213 @@ CONVERSATION_SCHEMA = pa.schema(
         ("language", pa.string()),
     ]
 )
+QUARANTINE_SCHEMA = pa.schema(
+    [
+        ("piece_id", pa.string()),
+        ("playlist_id", pa.string()),
+        ("split", pa.string()),
+        ("attempts", pa.int64()),
+        ("reasons", pa.list_(pa.string())),
+        ("details", pa.list_(pa.string())),
+        ("answer", pa.string()),
+    ]
+)
+# What `datasets` takes for the name of a split.
+_SPLIT = re.compile(r"\w+")
+_QUARANTINE = files.QUARANTINE.removesuffix(".parquet")
+
+
+class ConversationWriter:
+    """Writes a conversations folder as a stream, atomically. A context manager.
+
+    At most `ROWS` conversations of each split are held in memory. The folder appears when the block
+    ends; where it ends with an error, nothing is left behind and an older folder stays as it was.
+
+    Args:
+        folder (`str` or `Path`): The folder to make; an older conversations folder is replaced.
+        made_from (`Mapping[str, str]`): SHA-256 of each input, by name.
+        facts: JSON values for the manifest and the card, see `cards.conversations_card`. More can
+            be put into the attribute `facts` until the block ends.
+
+    Raises:
+        ArtifactError: If the folder holds something else.
+
+    Example:
+
+        with ConversationWriter(out, {"catalog": catalog.fingerprint}, generator=facts) as writer:
+            for conversation in conversations:
+                writer.add(conversation)
+    """
+
+    def __init__(self, folder: str | Path, made_from: Mapping[str, str], **facts: Any) -> None:
+        self.folder = Path(folder)
+        self.made_from = dict(made_from)
+        self.facts: dict[str, Any] = facts
+        self._tables: dict[str, _Table] = {}
+        self._splits: dict[str, Counter[str]] = {}
+        self._languages: Counter[str] = Counter()
+        self._reasons: Counter[str] = Counter()
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> "ConversationWriter":
+        self._aside = self._stack.enter_context(files.staged_folder(self.folder, "conversations"))
+        self._stack.push(self._end)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)
+
+    def add(self, conversation: Conversation) -> None:
+        """Add a conversation to its split.
+
+        Raises:
+            InputError: If the name of its split cannot be one, or its text cannot be written.
+        """
+        split = conversation.split
+        if split not in self._splits:
+            if not _SPLIT.fullmatch(split) or split == _QUARANTINE:
+                raise InputError(
+                    f"conversation {conversation.conversation_id!r}: {split!r} cannot be the name "
+                    "of a split; use train, validation or test"
+                )
+            self._splits[split] = Counter()
+        self._table(split, CONVERSATION_SCHEMA).add(_row(conversation))
+        counts = self._splits[split]
+        counts["conversations"] += 1
+        counts["turns"] += sum(message.role == "music" for message in conversation.messages)
+        counts["messages"] += len(conversation.messages)
+        if conversation.language is not None:
+            self._languages[conversation.language] += 1
+
+    def add_quarantined(self, row: Mapping[str, Any]) -> None:
+        """Add an answer that was refused.
+
+        Args:
+            row (`Mapping[str, Any]`): The columns of `QUARANTINE_SCHEMA`.
+
+        Raises:
+            ValueError: If it has other columns.
+        """
+        if set(row) != set(QUARANTINE_SCHEMA.names):
+            raise ValueError(
+                f"a quarantined answer has {sorted(row)}; it needs {QUARANTINE_SCHEMA.names}"
+            )
+        self._table(_QUARANTINE, QUARANTINE_SCHEMA).add(dict(row))
+        self._reasons.update(set(row["reasons"]))
+
+    @property
+    def counts(self) -> dict[str, Any]:
+        """What has been written so far, as it goes into the manifest."""
+        return {
+            "conversations": sum(counts["conversations"] for counts in self._splits.values()),
+            "splits": {name: dict(self._splits[name]) for name in cards.split_order(self._splits)},
+            "languages": dict(sorted(self._languages.items())),
+            "quarantined": self._tables[_QUARANTINE].rows if _QUARANTINE in self._tables else 0,
+            "quarantine_reasons": dict(sorted(self._reasons.items())),
+        }
+
+    def _table(self, name: str, schema: pa.Schema) -> "_Table":
+        if name not in self._tables:
+            self._tables[name] = _Table(self._aside / f"{name}.parquet", schema)
+        return self._tables[name]
+
+    def _end(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Runs before the folder is renamed, or removed where there was an error."""
+        try:
+            if kind is None:
+                for table in self._tables.values():
+                    table.flush()
+        finally:
+            for table in self._tables.values():
+                table.close()
+        if kind is not None:
+            return
+        counts = self.counts
+        manifest = files.write_manifest(
+            self._aside, "conversations", self.made_from, **(self.facts | counts)
+        )
+        try:
+            cards.write_card(self._aside, manifest)
+        except Exception as error:
+            # A card must never cost a dataset that took hours to make.
+            warnings.warn(f"the card is without the facts given ({error!r})", stacklevel=2)
+            files.write_text(self._aside / files.CARD, cards.conversations_card(counts))
+            files.write_manifest(
+                self._aside, "conversations", self.made_from, **(self.facts | counts)
+            )
+
+
+class _Table:
+    """A Parquet file that is written row group by row group."""
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        self.path = path
+        self.schema = schema
+        self.rows = 0
+        self._waiting: list[dict[str, Any]] = []
+        self._writer = pq.ParquetWriter(path, schema, compression="zstd")
+
+    def add(self, row: dict[str, Any]) -> None:
+        self._waiting.append(row)
+        self.rows += 1
+        if len(self._waiting) == ROWS:
+            self.flush()
+
+    def flush(self) -> None:
+        if not self._waiting:
+            return
+        try:
+            table = pa.Table.from_pylist(self._waiting, schema=self.schema)
+        except (pa.ArrowException, UnicodeEncodeError) as error:
+            raise InputError(
+                f"{self.path.stem}: rows {self.rows - len(self._waiting)} to {self.rows - 1} "
+                f"cannot be written ({error})"
+            ) from None
+        self._writer.write_table(table)
+        self._waiting = []
+
+    def close(self) -> None:
+        self._writer.close()
 
 
 def save_conversations(
     folder: str | Path,
     conversations: Iterable[Conversation],
     made_from: Mapping[str, str],
-    **facts: object,
+    *,
+    quarantine: Iterable[Mapping[str, Any]] | None = None,
+    **facts: Any,
 ) -> None:
-    """Write a conversations folder atomically."""
-    rows = [
-        {
-            "conversation_id": conversation.conversation_id,
-            "playlist_id": conversation.playlist_id,
-            "split": conversation.split,
-            "messages": [
-                {
-                    "role": message.role,
-                    "content": message.content,
-                    "track_id": message.track_id,
-                    "source": message.source,
-                    "constraints": [
-                        {"field": c.field, "op": c.op, "value": c.value}
-                        for c in message.constraints
-                    ],
-                    "intents": list(message.intents),
-                }
-                for message in conversation.messages
-            ],
-            "language": conversation.language,
-        }
-        for conversation in conversations
-    ]
-    with files.staged_folder(folder, "conversations") as aside:
-        table = pa.Table.from_pylist(rows, schema=CONVERSATION_SCHEMA)
-        pq.write_table(table, aside / files.CONVERSATIONS, compression="zstd")
-        files.write_manifest(aside, "conversations", made_from, conversations=len(rows), **facts)
+    """Write a conversations folder atomically, as a stream.
+
+    Args:
+        folder (`str` or `Path`): The folder to make; an older conversations folder is replaced.
+        conversations (`Iterable[Conversation]`): The conversations; they are read once.
+        made_from (`Mapping[str, str]`): SHA-256 of each input, by name.
+        quarantine (`Iterable[Mapping]`, *optional*): Answers that were refused, see
+            `ConversationWriter.add_quarantined`. Read after the conversations, so that a list may
+            still grow while they are.
+        facts: JSON values for the manifest and the card, see `cards.conversations_card`.
+
+    Raises:
+        ArtifactError: If the folder holds something else.
+        InputError: If a conversation cannot be written.
+    """
+    with ConversationWriter(folder, made_from, **facts) as writer:
+        for conversation in conversations:
+            writer.add(conversation)
+        for row in quarantine or ():
+            writer.add_quarantined(row)
 
 
 def load_conversations(
@@ -87,24 +272,91 @@ def load_conversations(
         ArtifactError: If the folder is of another kind, damaged, or holds an unknown role or
             constraint.
     """
+    return list(iter_conversations(folder, splits))
+
+
+def iter_conversations(
+    folder: str | Path, splits: Sequence[str] | None = None
+) -> Iterator[Conversation]:
+    """Read a conversations folder piece by piece: train, then validation, then test.
+
+    Args:
+        folder (`str` or `Path`): The folder.
+        splits (`Sequence[str]`, *optional*): Only these splits.
+
+    Raises:
+        ArtifactError: See `load_conversations`. What is wrong with a row shows when it is reached.
+    """
     folder = Path(folder)
-    files.read_manifest(folder, "conversations")
+    manifest = files.read_manifest(folder, "conversations")
+    found = manifest.get("splits")
+    if not isinstance(found, dict):
+        raise ArtifactError(f"{folder / files.MANIFEST}: does not say which splits there are")
+    names = [name for name in cards.split_order(found) if splits is None or name in splits]
+    return (one for name in names for one in _read_split(folder / f"{name}.parquet"))
+
+
+def load_quarantine(folder: str | Path) -> list[dict[str, Any]]:
+    """Read the refused answers of a conversations folder, as rows of `QUARANTINE_SCHEMA`.
+
+    Raises:
+        ArtifactError: If the folder is of another kind or damaged.
+    """
+    folder = Path(folder)
+    if not files.read_manifest(folder, "conversations").get("quarantined"):
+        return []
+    return [row for rows in _batches(folder / files.QUARANTINE, QUARANTINE_SCHEMA) for row in rows]
+
+
+def _row(conversation: Conversation) -> dict[str, Any]:
+    return {
+        "conversation_id": conversation.conversation_id,
+        "playlist_id": conversation.playlist_id,
+        "split": conversation.split,
+        "messages": [
+            {
+                "role": message.role,
+                "content": message.content,
+                "track_id": message.track_id,
+                "source": message.source,
+                "constraints": [
+                    {"field": c.field, "op": c.op, "value": c.value} for c in message.constraints
+                ],
+                "intents": list(message.intents),
+            }
+            for message in conversation.messages
+        ],
+        "language": conversation.language,
+    }
+
+
+def _read_split(path: Path) -> Iterator[Conversation]:
+    for rows in _batches(path, CONVERSATION_SCHEMA):
+        for row in rows:
+            one = _read(row, path)
+            if one.split != path.stem:
+                raise ArtifactError(f"{path}: {one.conversation_id}: is of the split {one.split!r}")
+            yield one
+
+
+def _batches(path: Path, schema: pa.Schema) -> Iterator[list[dict[str, Any]]]:
     try:
-        table = pq.read_table(folder / files.CONVERSATIONS, schema=CONVERSATION_SCHEMA)
-    except (pa.ArrowException, OSError) as error:
-        raise ArtifactError(f"{folder / files.CONVERSATIONS}: cannot be read ({error})") from None
-    return [
-        _read(row, folder / files.CONVERSATIONS)
-        for row in table.to_pylist()
-        if splits is None or row["split"] in splits
-    ]
+        with pq.ParquetFile(path) as file:
+            missing = [name for name in schema.names if name not in file.schema_arrow.names]
+            if missing:
+                raise ArtifactError(f"{path}: has no column {', '.join(missing)}")
+            for batch in file.iter_batches(ROWS, columns=schema.names):
+                table = pa.Table.from_batches([batch]).select(schema.names)
+                yield table.cast(schema).to_pylist()
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise ArtifactError(f"{path}: cannot be read ({error})") from None
 
 
 def _read(row: dict[str, Any], path: Path) -> Conversation:
     where = f"{path}: {row['conversation_id']}"
     rows = row.pop("messages")
-    if row["conversation_id"] is None or rows is None:
-        raise ArtifactError(f"{where}: has no conversation_id or no messages")
+    if row["conversation_id"] is None or row["split"] is None or rows is None:
+        raise ArtifactError(f"{where}: has no conversation_id, no split or no messages")
     messages = []
     for message in rows:
         if message["role"] not in ROLES:

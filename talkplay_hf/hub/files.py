@@ -23,7 +23,8 @@ MANIFEST = "manifest.json"
 TRACKS = "tracks.parquet"
 PLAYLISTS = "playlists.parquet"
 REJECTS = "rejects.parquet"
-CONVERSATIONS = "conversations.parquet"
+CARD = "README.md"
+QUARANTINE = "quarantine.parquet"
 TALKPLAY_CONFIG = "talkplay_config.json"
 CODEBOOKS = "codebooks.safetensors"
 TOKEN_CATALOG = "catalog.parquet"
@@ -162,8 +163,12 @@ def folder_kind(folder: Path) -> str | None:
 
 
 def content_hash(manifest: Mapping[str, Any]) -> str:
-    """SHA-256 that identifies an artefact folder by its files, from its manifest."""
-    return sha256_json(manifest["files"])
+    """SHA-256 that identifies an artefact folder by its files, from its manifest.
+
+    The card does not count: figures may be added to it, or it may be edited on the Hub, and the
+    data are still the same.
+    """
+    return sha256_json({name: sha for name, sha in manifest["files"].items() if name != CARD})
 
 
 def write_manifest(

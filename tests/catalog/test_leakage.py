@@ -10,7 +10,7 @@ import pytest
 from talkplay_hf.catalog.leakage import check_cold_unseen, check_conversations, check_splits
 from talkplay_hf.catalog.schema import Catalog, Conversation, Message, Playlist, Track
 from talkplay_hf.catalog.splits import SplitOptions, cold_tracks, with_splits
-from talkplay_hf.conversations.simulator import simulate
+from talkplay_hf.conversations.simulation.simulator import simulate
 from talkplay_hf.errors import LeakageError, TalkPlayError
 
 TRACKS = [Track(f"t{n}", f"T{n}", "x") for n in range(20)]

@@ -2,12 +2,19 @@
 
 import re
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from random import Random
 
-from talkplay_hf.catalog.constraints import Constraint
+import numpy as np
+
+from talkplay_hf.catalog.constraints import Constraint, satisfied
 from talkplay_hf.catalog.schema import Catalog, Track
 
 SLOW, FAST = 95.0, 125.0
+LIVELY, QUIET = frozenset({"happy", "upbeat", "energetic", "intense"}), frozenset({"calm", "sad"})
+HIT_QUANTILE, OBSCURE_QUANTILE = 0.85, 0.3
 _WORD = re.compile(r"[a-zäöüßàâçéèêëîïôûñ']{4,}")
 
 
@@ -16,14 +23,31 @@ class Attribute:
     """One thing a listener can ask for.
 
     Args:
-        kind (`str`): `"artist"`, `"genre"`, `"mood"`, `"era"`, `"tempo"`, `"theme"` or `"sound"`.
+        kind (`str`): `"artist"`, `"album"`, `"genre"`, `"mood"`, `"era"`, `"tempo"`, `"theme"`,
+            `"sound"` or `"popularity"`; in a request also `"track"`.
         value (`str`): The value, as a key into the phrase book or as it is said.
         constraints (`tuple[Constraint, ...]`): What it demands of a track.
+        passing (`bool`): Whether it is about one track only, and no standing condition.
+        excluded (`bool`): Whether it says what is not wanted.
     """
 
     kind: str
     value: str
     constraints: tuple[Constraint, ...]
+    passing: bool = False
+    excluded: bool = False
+
+    def met_by(self, track: Track) -> bool:
+        """Whether a track is so, as far as constraints can tell."""
+        return satisfied(self.constraints, track)
+
+    @cached_property
+    def exclusion(self) -> "Attribute | None":
+        """The opposite, where one constraint can say it."""
+        if len(self.constraints) != 1 or self.constraints[0].op != "is":
+            return None
+        constraint = Constraint(self.constraints[0].field, "not", self.constraints[0].value)
+        return Attribute(self.kind, self.value, (constraint,), excluded=True)
 
 
 def _between(field: str, low: float | None, high: float | None) -> tuple[Constraint, ...]:
@@ -55,7 +79,8 @@ class AttributeReader:
 
     Genre comes from a `genre` column, else from tags; mood from a `mood` column, else from tags
     that name one, else from `valence` and `energy`; sound from `instrument`, else from descriptors;
-    theme from `theme`, else from the rarest frequent word of the lyrics.
+    theme from `theme`, else from the rarest frequent word of the lyrics; popularity from the upper
+    and the lower end of the column.
 
     Args:
         catalog (`Catalog`): The catalog.
@@ -70,11 +95,16 @@ class AttributeReader:
             for lyrics in catalog.column("lyrics"):
                 self._lyric_words.update(set(_WORD.findall((lyrics or "").casefold())))
         self._tracks = len(catalog)
+        self._popularity = _popularity_bounds(catalog)
 
     def read(self, track: Track) -> list[Attribute]:
         """All attributes of a track."""
         found = [Attribute("artist", track.artist, (Constraint("artist", "is", track.artist),))]
+        if track.album and _album_says_more(track):
+            demand = (Constraint("album", "is", track.album),)
+            found.append(Attribute("album", track.album, demand))
         found += self._tags(track)
+        found += [a for a in self._popularity if a.met_by(track)]
         if track.year is not None:
             decade = track.year // 10 * 10
             found.append(Attribute("era", f"{decade}", _between("year", decade, decade + 10)))
@@ -117,11 +147,8 @@ class AttributeReader:
     def _theme(self, track: Track) -> Attribute | None:
         if "theme" in self._columns:
             theme = track.get("theme")
-            return (
-                Attribute("theme", str(theme), (Constraint("theme", "is", str(theme)),))
-                if (theme)
-                else None
-            )
+            demand = (Constraint("theme", "is", str(theme)),)
+            return Attribute("theme", str(theme), demand) if theme else None
         counts = Counter(_WORD.findall((track.lyrics or "").casefold()))
         candidates = [
             (count / (1 + self._lyric_words[word]), word)
@@ -132,11 +159,60 @@ class AttributeReader:
         return Attribute("theme", max(candidates)[1], ()) if candidates else None
 
 
+def fitting_activities(attributes: Sequence[Attribute]) -> list[str]:
+    """Which activities a track may be for, by its tempo and mood: `any`, `lively`, `quiet`."""
+    values = {a.value for a in attributes if a.kind in ("mood", "tempo")}
+    if values & LIVELY or ("fast" in values and not values & QUIET):
+        return ["any", "lively"]
+    return ["any", "quiet"] if values & QUIET or "slow" in values else ["any"]
+
+
+def one_a_kind(
+    attributes: Sequence[Attribute], weights: Mapping[str, float], count: int, rng: Random
+) -> list[Attribute]:
+    """Draw some attributes of different kinds.
+
+    Args:
+        attributes (`Sequence[Attribute]`): What there is.
+        weights (`Mapping[str, float]`): How often each kind is drawn; one that is absent never is.
+        count (`int`): How many at most.
+        rng (`random.Random`): Draws them.
+    """
+    left = [a for a in attributes if weights.get(a.kind, 0) > 0]
+    picked: list[Attribute] = []
+    while left and len(picked) < count:
+        chosen = rng.choices(left, [weights[a.kind] for a in left])[0]
+        picked.append(chosen)
+        left = [a for a in left if a.kind != chosen.kind]
+    return picked
+
+
+def _album_says_more(track: Track) -> bool:
+    """Whether the album is not just named after the track, as a single is."""
+    title, album = track.title.casefold(), (track.album or "").casefold()
+    return title not in album and album not in title
+
+
+def _popularity_bounds(catalog: Catalog) -> tuple[Attribute, ...]:
+    """What is a hit in this catalog and what is little known, where popularity tells them apart."""
+    values = np.array([v for v in catalog.column("popularity") if v is not None], dtype=float)
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return ()
+    high, low = np.quantile(values, (HIT_QUANTILE, OBSCURE_QUANTILE))
+    if not high > low:
+        return ()
+    return (
+        Attribute("popularity", "hit", _between("popularity", high, None)),
+        Attribute("popularity", "obscure", _between("popularity", None, low)),
+    )
+
+
 def _by_descriptors(
     track: Track, kind: str, table: dict[str, tuple[Constraint, ...]]
 ) -> list[Attribute]:
     return [
         Attribute(kind, value, constraints)
         for value, constraints in table.items()
-        if all(constraint.satisfied_by(track) for constraint in constraints)
+        if satisfied(constraints, track)
     ]

@@ -38,10 +38,15 @@ class LanguageModel(Protocol):
     parameters: Mapping[str, Any]
     concurrency: int
 
-    async def complete(self, chat: Chat) -> Answer:
+    async def complete(self, chat: Chat, schema: Mapping[str, Any] | None = None) -> Answer:
         """Answer a chat of messages with `role` and `content`.
 
         Tries again by itself where that makes sense (rate limits, server faults, time-outs).
+
+        Args:
+            chat (`Sequence[Mapping[str, str]]`): The messages.
+            schema (`Mapping[str, Any]`, *optional*): A JSON schema of the answer. A model that
+                cannot be held to one leaves it out.
 
         Raises:
             PromptRefusedError: If the model refuses this chat, and would again.

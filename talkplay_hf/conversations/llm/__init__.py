@@ -1,0 +1,1 @@
+"""Asking language models: endpoints, models in this process, pace and budget."""

@@ -1,0 +1,1 @@
+"""Conversations that others published, matched with a catalog."""

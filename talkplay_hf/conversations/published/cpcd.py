@@ -1,0 +1,118 @@
+"""The Conversational Playlist Curation Dataset (Chaganty et al., 2023) as conversations.
+
+Two people build a playlist: one asks, the other searches and offers tracks, and the first likes or
+dislikes each. A line of its files is a conversation: `id`, `turns` (`user_query`,
+`system_response`, `search_queries`, `search_results`, `liked_results`, `disliked_results`),
+`tracks` (YouTube id -> `track_titles`, `track_artists`, `track_release_titles`) and
+`goal_playlist`, all tracks that were liked.
+
+How it becomes turns of user, music, assistant:
+
+- The music of a turn is one of the tracks that the user liked in it, 4.6 on average where there are
+  any. Those found by a search of the same turn come first, then those that an earlier search had
+  found and that were only rated in this turn (about one in eight); else the order is that of the
+  ids, which means nothing. The first that the catalog holds and that was not played before is
+  taken, and the others are counted.
+- A turn in which nothing was liked, but something was disliked, gets a disliked track in the same
+  way, with the source `"negative"`. The dislike is a click: the next message may or may not put it
+  into words. Where something was liked as well, the disliked tracks are left out, since the user
+  goes on from the liked ones.
+- A turn without either is talk (a greeting, a question back, thanks) and stays without music.
+- What the user says without an answer and without a track moves to the head of the next message.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from talkplay_hf.catalog.schema import Catalog, Playlist, Track
+from talkplay_hf.conversations.published.rows import (
+    RowError,
+    SourceConversation,
+    SourceTurn,
+    TrackRef,
+    joined,
+    listed,
+    read_rows,
+    text_of,
+)
+from talkplay_hf.errors import InputError
+
+
+def cpcd_conversation(row: Mapping[str, Any], split: str | None) -> SourceConversation:
+    """A row of CPCD.
+
+    Args:
+        row (`Mapping[str, Any]`): The row.
+        split (`str`, *optional*): The split that its file is named after. It is of the people who
+            talk and says nothing about the playlists of a catalog.
+
+    Raises:
+        RowError: If the row has no id, no turns, or a turn without a request.
+    """
+    name = text_of(row.get("id"))
+    if not name:
+        raise RowError("no_id")
+    turns, tracks = row.get("turns"), row.get("tracks") or {}
+    if not isinstance(turns, list) or not turns or not isinstance(tracks, Mapping):
+        raise RowError("no_messages")
+    made = []
+    for turn in turns:
+        if not isinstance(turn, Mapping):
+            raise RowError("no_messages")
+        user = text_of(turn.get("user_query"))
+        if not user:
+            raise RowError("no_request")
+        searches = listed(turn.get("search_results"))
+        found = {text_of(one) for results in searches for one in listed(results)}
+        made.append(
+            SourceTurn(
+                user,
+                text_of(turn.get("system_response")),
+                _refs(turn.get("liked_results"), found, tracks),
+                _refs(turn.get("disliked_results"), found, tracks),
+            )
+        )
+    return SourceConversation(name, tuple(made), split)
+
+
+def catalog_of_cpcd(path: str | Path) -> Catalog:
+    """The tracks that were liked or disliked in CPCD, as a catalog of its own.
+
+    Its playlists are the goal playlists, each with the id of its conversation. For baselines on the
+    whole of the dialogues: it has no tags, lyrics or audio.
+
+    Args:
+        path (`str` or `Path`): A file of CPCD, or a folder with several.
+
+    Raises:
+        InputError: If there are no such tracks.
+    """
+    tracks: dict[str, Track] = {}
+    playlists = []
+    for row, _ in read_rows(path):
+        named = (row or {}).get("tracks")
+        if not isinstance(named, Mapping):
+            continue
+        for track_id, about in named.items():
+            ref = _ref(track_id, named)
+            if ref.title and ref.artist and track_id not in tracks:
+                album = joined(about.get("track_release_titles"))
+                tracks[track_id] = Track(track_id, ref.title, ref.artist, album=album)
+        goal = tuple(map(text_of, listed((row or {}).get("goal_playlist"))))
+        playlists.append(Playlist(text_of((row or {}).get("id")), goal))
+    if not tracks:
+        raise InputError(f"{path}: has no row with tracks, so it is no file of CPCD")
+    return Catalog.from_tracks(list(tracks.values()), playlists)
+
+
+def _refs(ids: Any, found: set[str], tracks: Mapping[str, Any]) -> tuple[TrackRef, ...]:
+    ordered = sorted(map(text_of, listed(ids)), key=lambda track_id: track_id not in found)
+    return tuple(_ref(track_id, tracks) for track_id in ordered)
+
+
+def _ref(track_id: str, tracks: Mapping[str, Any]) -> TrackRef:
+    about = tracks.get(track_id)
+    if not isinstance(about, Mapping):
+        return TrackRef(track_id or None)
+    return TrackRef(track_id, joined(about.get("track_titles")), joined(about.get("track_artists")))

@@ -1,0 +1,1 @@
+"""Measuring conversations, having them judged, looking at them."""

@@ -1,0 +1,1 @@
+"""A writer without any language model: seeded, from phrase books."""

@@ -1,0 +1,236 @@
+"""The phrases of the simulator in one language, and how attributes of tracks are said with them.
+
+Each language has a JSON file of the same keys. A phrase is a pattern with places such as `{np}`; a
+conversation does not use one twice while it has others. Genres and names stay as they are; moods,
+tempos, eras, instruments and themes are said in the language where the book knows the word.
+"""
+
+import json
+import math
+import re
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from talkplay_hf.conversations.simulation.attributes import Attribute
+
+_FOLDER = Path(__file__).parent / "phrases"
+LONGEST = 120
+LOWER_SHARE, CARELESS_SHARE = 0.06, 0.35
+_SLOT = re.compile(r"\{(\w+)\}")
+# an English word that starts with a vowel sound
+_VOWEL = re.compile(r"8|11\b|18|[aio]|e(?!u)|u(?!k\b|s\b|ni)|r&b|rnb|mpb", re.IGNORECASE)
+_ADJECTIVES = ("popularity", "tempo", "mood", "sound")
+_ENDS = (".", "!", "?", "…")
+
+
+@cache
+def languages() -> tuple[str, ...]:
+    """The languages that the simulator can write, such as `"en"`."""
+    return tuple(sorted(path.stem for path in _FOLDER.glob("*.json")))
+
+
+@cache
+def phrase_book(language: str) -> dict[str, Any]:
+    """The phrases of a language, by use."""
+    text = (_FOLDER / f"{language}.json").read_text(encoding="utf-8")
+    book: dict[str, Any] = json.loads(text)
+    return book
+
+
+@cache
+def mood_tags() -> frozenset[str]:
+    """Tags that name a mood."""
+    return frozenset(phrase_book("en")["moods"])
+
+
+class Phrasing:
+    """Says things in one language, in one conversation.
+
+    Args:
+        language (`str`): One of `languages()`.
+        rng (`random.Random`): Draws the words.
+        variety (`float`): Share of the phrases for each purpose that is used, from the first.
+    """
+
+    def __init__(self, language: str, rng: Random, variety: float = 1.0) -> None:
+        self.language = language
+        self.book = phrase_book(language)
+        self._rng = rng
+        self._variety = variety
+        self._used: set[tuple[str, int]] = set()
+
+    def say(self, name: str, **words: str) -> str:
+        """Fill a phrase for a purpose, one that the conversation has not used if there is one."""
+        pattern: str = self.pick(name)
+        if "{" not in pattern:
+            return pattern
+        text: str = pattern.format(**words)
+        # a name that ends in a full stop ends the sentence, too
+        return text[:-1] if text.endswith("..") and not text.endswith("...") else text
+
+    def pick(self, name: str) -> Any:
+        """Draw an entry of a list of the book; the name of a list in a table is `table.key`."""
+        options = self._list(name)
+        size = max(1, math.ceil(len(options) * self._variety))
+        start = int(self._rng.random() * size)
+        for at in (*range(start, size), *range(start)):
+            if (name, at) not in self._used:
+                self._used.add((name, at))
+                return options[at]
+        return options[start]
+
+    def _list(self, name: str) -> list[Any]:
+        table, _, key = name.partition(".")
+        return list_of(self.book[table][key] if key else self.book[table])
+
+    # --- attributes -----------------------------------------------------------------------------
+
+    def value(self, attribute: Attribute) -> str:
+        """The bare value, as in "I meant {value}": "the 80s", "jazz", "sad"."""
+        pattern: str = self.book["values"].get(attribute.kind, "{x}")
+        return pattern.format(x=self._word(attribute, ""))
+
+    def modifier(self, attribute: Attribute) -> str:
+        """What follows "but": "from the 80s", "jazz", "sad", "by somebody"."""
+        if self._is_adjective(attribute):
+            return self._word(attribute, "")
+        return self._joined(attribute)
+
+    def noun_phrase(self, attributes: Sequence[Attribute], *, one: bool | None = None) -> str:
+        """Say several attributes as one phrase, such as "slow jazz from the 90s".
+
+        Args:
+            attributes (`Sequence[Attribute]`): At most one of each kind.
+            one (`bool`, *optional*): Speak of one track ("a slow jazz tune"), or of either one or
+                music in general when left out.
+        """
+        by_kind = {attribute.kind: attribute for attribute in attributes}
+        draw = self._rng.random()
+        if one or (one is None and draw < 0.5):
+            head = "one"
+        elif "genre" in by_kind:
+            head = "genre"
+        else:
+            head = "mass" if draw < 0.75 else "thing"
+        heads = self.book["heads"][head]
+        pattern: str = heads[int(self._rng.random() * len(heads))]
+        ending = self.book["endings"].get(head, "")
+        adjectives = []
+        back = []
+        for kind in self.book["adjectives"]:
+            if kind in by_kind and self._is_adjective(by_kind[kind]):
+                adjectives.append(self._word(by_kind[kind], ending))
+        slots = {"adj": self._list_up(adjectives)}
+        for kind in self.book["order"]:
+            attribute = by_kind.get(kind)
+            if attribute is None or (kind in _ADJECTIVES and self._is_adjective(attribute)):
+                continue
+            if f"{{{kind}}}" in pattern:
+                slots[kind] = (
+                    self._word(attribute, "") if kind == "era" else self._joined(attribute)
+                )
+            else:
+                back.append(self._joined(attribute))
+        return " ".join([self._filled(pattern, slots), *back])
+
+    def keywords(self, attributes: Sequence[Attribute]) -> str:
+        """Say several attributes as a typed query: "jazz, slow, 80s"."""
+        words = [
+            self.book["short_era"].format(x=self._word(a, "")) if a.kind == "era" else self.value(a)
+            for a in attributes
+        ]
+        return (", " if self._rng.random() < 0.6 else " ").join(words)
+
+    def _is_adjective(self, attribute: Attribute) -> bool:
+        if attribute.kind == "sound":
+            return attribute.value in self.book["sounds"]
+        return attribute.kind in _ADJECTIVES
+
+    def _word(self, attribute: Attribute, ending: str) -> str:
+        if attribute.kind == "era":
+            year = int(attribute.value)
+            short = f"{year % 100:02d}" if 1930 <= year < 2000 else f"{year}"
+            return short if self._rng.random() < 0.75 else f"{year}"
+        if attribute.kind == "genre" or attribute.kind == "artist":
+            return attribute.value[:LONGEST]
+        for name in _TABLES.get(attribute.kind, ()):
+            options: list[str] | None = self.book[name].get(attribute.value)
+            if options:
+                word = options[int(self._rng.random() * len(options))]
+                return word.replace("+", ending)
+        return attribute.value[:LONGEST]
+
+    def _joined(self, attribute: Attribute) -> str:
+        options: list[str] = self.book["joints"][attribute.kind]
+        pattern = options[int(self._rng.random() * len(options))]
+        return pattern.format(x=self._word(attribute, ""))
+
+    def _list_up(self, words: list[str]) -> str:
+        comma: str = self.book["and"][0]
+        last: str = self.book["and"][1]
+        if len(words) < 2:
+            return "".join(words)
+        if self.language == "es" and words[-1][:1] == "i":
+            last = " e "
+        return comma.join(words[:-1]) + last + words[-1]
+
+    def _filled(self, pattern: str, slots: dict[str, str]) -> str:
+        """Fill a head; a place with nothing to say closes up, and `{a}` fits what follows it."""
+        parts: list[str] = []
+        for token in reversed(pattern.split(" ")):
+            found = _SLOT.match(token)
+            if found is None:
+                parts.append(token)
+            elif found[1] == "a":
+                parts.append("an" if _VOWEL.match(parts[-1]) else "a")
+            elif found[1] == "noun":
+                nouns = self.book["nouns"]
+                parts.append(nouns[int(self._rng.random() * len(nouns))])
+            elif slots.get(found[1]):
+                parts.append(token.replace(found[0], slots[found[1]]))
+        return " ".join(reversed(parts))
+
+
+_TABLES = {
+    "mood": ("moods",),
+    "tempo": ("tempos",),
+    "sound": ("sounds", "instruments"),
+    "theme": ("themes",),
+    "popularity": ("popularities",),
+}
+
+
+def list_of(entry: Any) -> list[Any]:
+    """The entry of a book as a list."""
+    return entry if isinstance(entry, list) else list(entry.items())
+
+
+def typed(parts: Sequence[str], rng: Random) -> str:
+    """Join sentences as people type them: with or without capitals and a full stop."""
+    care = rng.random()
+    ended = [part if part.endswith(_ENDS) else f"{part}." for part in parts[:-1]]
+    parts = [*ended, parts[-1]]
+    if care < LOWER_SHARE:
+        return " ".join(parts).lower().rstrip(".!")
+    if care < CARELESS_SHARE:
+        text = " ".join([parts[0], *map(_capital, parts[1:])]).rstrip(".!")
+        return _small(text.replace("¿", "").replace("¡", ""))
+    return " ".join(map(_capital, parts))
+
+
+def end_of(text: str) -> str:
+    """The mark that ends a sentence, with the space before it in French, or nothing."""
+    end = text[-1:] if text.endswith(_ENDS) else ""
+    return f" {end}" if end and text.endswith(f" {end}") else end
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _small(text: str) -> str:
+    # a name in capitals stays as it is
+    return text if text[1:2].isupper() else text[:1].lower() + text[1:]

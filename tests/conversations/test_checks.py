@@ -1,0 +1,356 @@
+"""The rules that a conversation must keep, one by one, and what holds for all verdicts."""
+
+import json
+import string
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from talkplay_hf.catalog.schema import Track
+from talkplay_hf.conversations.checks.answers import (
+    REASONS,
+    REPAIRS,
+    Limits,
+    judge_answer,
+    messages_of,
+)
+from talkplay_hf.conversations.checks.verdict import Turn, Verdict
+from talkplay_hf.conversations.synthesis.pieces import Piece
+from talkplay_hf.errors import ConfigError, InputError
+
+NAMES = {
+    "4ckuS4Nj4FZ7i3Def3Br8W": ("Hello", "Adele", "25"),
+    "0B8QzDH7YWih85V5SEMnyJ": ("Sprawl II (Mountains Beyond Mountains)", "Arcade Fire", "Sub"),
+    "0PXp9QxBfSKGGpWUNaws2X": ("1999 - 2019 Remaster", "Prince", "1999"),
+    "0H8XeaJunhvpBdBFIYi6Sh": ("Here I Am (feat. Drake)", "Rick Ross, Nelly", "Trilla"),
+    "3LwYGYpsg5SQioMX5BwFAz": ("Home", "Edward Sharpe & The Magnetic Zeros", "Up From Below"),
+    "0utl0iJy2weVl9WTkcEWHy": ("bad guy", "Billie Eilish", "bad guy"),
+}  # fmt: skip
+TRACKS = {
+    one: Track(one, title, artist, album=album, tags=("pop", "soul"), lyrics="Hold me like a river")
+    for one, (title, artist, album) in NAMES.items()
+}
+HELLO, SPRAWL, PRINCE, HERE, HOME, GUY = NAMES
+PIECE = Piece("piece-1", (HELLO, SPRAWL, PRINCE, HERE), (HOME, GUY))
+LIMITS = Limits()
+USERS = ("Something calm, please", "More energy now!", "And a last one?", "Another, if you can")
+REPLIES = (
+    "Here is one with a big voice.", "This one builds slowly and then takes off.",
+    "A synthesizer party, that's what you need.", "Let me play you a summer classic.",
+)  # fmt: skip
+
+
+def answer(
+    *tracks: str, users: tuple[str, ...] = USERS, replies: tuple[str, ...] = REPLIES
+) -> list[dict[str, Any]]:
+    items = []
+    for user, track, reply in zip(users, tracks, replies, strict=False):
+        items += [
+            {"role": "user", "content": user},
+            {"role": "music", "content": track},
+            {"role": "assistant", "content": reply},
+        ]
+    return items
+
+
+def judged(items: object, **options: Any) -> Verdict:
+    text = items if isinstance(items, str) else json.dumps(items)
+    return judge_answer(text, PIECE, TRACKS, options.pop("limits", LIMITS), **options)
+
+
+def reasons(items: object, **options: Any) -> set[str]:
+    verdict = judged(items, **options)
+    assert bool(verdict.turns) == verdict.valid
+    assert {problem.reason for problem in verdict.problems} <= set(REASONS)
+    return {problem.reason for problem in verdict.problems}
+
+
+def test_a_good_answer_is_kept_as_it_is() -> None:
+    verdict = judged(answer(HELLO, HOME, SPRAWL))
+    assert verdict == Verdict(tuple(map(Turn, USERS, (HELLO, HOME, SPRAWL), REPLIES)))
+
+
+def test_both_orders_of_track_and_reply_give_the_same_turns_also_mixed() -> None:
+    items = answer(HELLO, HOME, SPRAWL)
+    swapped = [items[n] for n in (0, 2, 1, 3, 4, 5, 6, 8, 7)]
+    assert judged(swapped) == judged(items)
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [{"min_turns": 0}, {"max_user": True}, {"max_reply": 2.5}, {"min_user": 700}, {"max_same": -1}],
+)
+def test_impossible_limits_are_refused(limits: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError):
+        Limits(**limits)
+
+
+@pytest.mark.parametrize(
+    ("items", "reason"),
+    [
+        (answer(HELLO, "4ckuS4Nj4FZ7i3Def3Br8X", SPRAWL), "unknown_track"),
+        (answer(HELLO, "", SPRAWL), "unknown_track"),
+        (answer(HELLO, "Hello Again", SPRAWL), "unknown_track"),
+        (answer(HELLO, f"{SPRAWL}, {PRINCE}"), "unknown_track"),
+        (answer(HELLO, SPRAWL, HELLO), "repeated_track"),
+        (answer(HELLO), "too_few_tracks"),
+        (answer(HELLO, HOME), "too_few_tracks"),
+        (answer(HOME), "too_few_tracks"),
+        (answer(HELLO, SPRAWL)[1:], "wrong_order"),
+        (answer(HELLO, SPRAWL)[:1] + answer(HELLO, SPRAWL), "wrong_order"),
+        (answer(HELLO, SPRAWL)[:4] + answer(HELLO, SPRAWL)[3:], "wrong_order"),
+        ([answer(HELLO)[0]], "no_turns"),
+        ([{"role": "assistant", "content": "Hi!"}, *answer(HELLO, SPRAWL)], "wrong_order"),
+        (answer(HELLO, SPRAWL)[:2] + answer(SPRAWL)[1:], "several_tracks"),
+        (answer(HELLO, SPRAWL, users=("Hi there", "  ")), "empty_text"),
+        (answer(HELLO, SPRAWL, users=("Hi there", "?")), "text_too_short"),
+        (answer(HELLO, SPRAWL, users=("Hi there", "x " * 301)), "text_too_long"),
+        (answer(HELLO, SPRAWL, replies=("Sure thing", "y " * 501)), "text_too_long"),
+        (answer(HELLO, SPRAWL, replies=(REPLIES[0] + REPLIES[1],) * 2), "repeated_text"),
+        (answer(HELLO, SPRAWL, PRINCE, users=("Next!",) * 3), "repeated_text"),
+        (answer(HELLO, SPRAWL, users=("Hi there", "and on " * 80)), "repeated_text"),
+        (answer(HELLO, SPRAWL, users=("Hi there", f"not {HELLO}!")), "leaked_id"),
+        (answer(HELLO, SPRAWL, users=("Hi there", "3kZC0ZmFWRrEHdUCmUqlvg")), "leaked_id"),
+        (answer(HELLO, SPRAWL, users=("Hi there", "play spotify:x")), "leaked_id"),
+        (answer(HELLO, SPRAWL, replies=("Sure thing", "Fine. <|audio-12|>")), "leaked_token"),
+        (answer(HELLO, SPRAWL, replies=("Sure thing", "Fine. <end_of_music>")), "leaked_token"),
+        (answer(HELLO, SPRAWL, replies=("Sure thing", "[INST] ok [/INST]")), "leaked_token"),
+        (answer(HELLO, SPRAWL, replies=("Sure thing", "Assistant: here you go")), "leaked_format"),
+        (answer(HELLO, SPRAWL, replies=("Sure thing", 'ok"}, {"role": "user"')), "leaked_format"),
+        (answer(HELLO, SPRAWL, replies=("Sure thing", "Here is [song title]!")), "leaked_format"),
+        (answer(HELLO, SPRAWL, replies=("Sure thing", "From the NEGATIVE SET")), "leaked_prompt"),
+        (answer(HELLO, SPRAWL, users=("Hi there", "a\x00b and more")), "control_characters"),
+        (answer(HELLO, SPRAWL, users=("Hi there", "half \ud83d of it")), "control_characters"),
+    ],
+)  # fmt: skip
+def test_a_broken_rule_is_refused_by_its_name(items: object, reason: str) -> None:
+    assert reasons(items) == {reason}
+
+
+def test_the_number_of_turns_has_limits() -> None:
+    items = answer(HELLO, SPRAWL)
+    assert reasons(items, limits=Limits(min_turns=3)) == {"too_few_turns"}
+    assert reasons(answer(HELLO, SPRAWL, HERE), limits=Limits(max_turns=2)) == {"too_many_turns"}
+
+
+@pytest.mark.parametrize(
+    ("written", "repair"),
+    [
+        (f"spotify:track:{HELLO}", "id_form"),
+        (f"https://open.spotify.com/track/{HELLO}?si=1234", "id_form"),
+        (f' "{HELLO}"\n', "id_form"),
+        (f"[{HELLO}]", "id_form"),
+        (f"{HELLO} (Hello by Adele)", "id_form"),
+        ("hello", "title_for_id"),
+        ("Hello by Adele", "title_for_id"),
+        ("Adele - Hello", "title_for_id"),
+    ],
+)
+def test_a_track_in_another_form_is_mended(written: str, repair: str) -> None:
+    verdict = judged(answer(written, SPRAWL))
+    assert verdict.turns == judged(answer(HELLO, SPRAWL)).turns
+    assert verdict.repairs == (repair,)
+    assert repair in REPAIRS
+
+
+def test_a_title_that_two_tracks_have_names_none() -> None:
+    tracks = TRACKS | {HOME: Track(HOME, "Hello", "Lionel Richie")}
+    text = json.dumps(answer("Hello", SPRAWL))
+    verdict = judge_answer(text, PIECE, tracks, LIMITS)
+    assert [problem.reason for problem in verdict.problems] == ["unknown_track"]
+    text = json.dumps(answer("Hello by Adele", SPRAWL))
+    assert judge_answer(text, PIECE, tracks, LIMITS).valid
+
+
+def test_an_incomplete_last_turn_is_left_out_and_counted() -> None:
+    good = answer(HELLO, SPRAWL)
+    for tail in (
+        [{"role": "user", "content": "Thanks, bye!"}],
+        [{"role": "user", "content": "Thanks!"}, {"role": "assistant", "content": "Bye!"}],
+        [{"role": "user", "content": "More?"}, {"role": "music", "content": PRINCE}],
+    ):
+        verdict = judged(good + tail)
+        assert verdict.turns == judged(good).turns
+        assert verdict.repairs == ("incomplete_end",)
+
+
+def test_a_cut_answer_is_kept_when_its_complete_turns_keep_all_rules() -> None:
+    text = json.dumps(answer(HELLO, SPRAWL, PRINCE))
+    verdict = judged(text[:-5], finish_reason="length")
+    assert len(verdict.turns) == 2
+    assert set(verdict.repairs) == {"cut_off", "incomplete_end"}
+    assert reasons(text[: len(text) // 2]) == {"too_few_tracks"}
+
+
+def test_last_turns_with_unwanted_tracks_are_left_out() -> None:
+    verdict = judged(answer(HELLO, SPRAWL, HOME, GUY))
+    assert [turn.track_id for turn in verdict.turns] == [HELLO, SPRAWL]
+    assert verdict.repairs == ("ends_on_negative",)
+
+
+def test_several_problems_are_all_told() -> None:
+    items = answer(HELLO, HELLO, replies=("Fine", "See <|x|> the negative set"))
+    assert reasons(items) == {
+        "repeated_track", "text_too_short", "leaked_token", "leaked_prompt", "too_few_tracks"
+    } - {"too_few_tracks"}  # fmt: skip
+
+
+def test_ids_that_are_words_or_numbers_may_stand_in_a_text() -> None:
+    tracks = {"7": Track("7", "Hello", "Adele"), "hello": Track("hello", "Home", "Sharpe")}
+    piece = Piece("p", ("7", "hello"))
+    items = answer("7", "hello", users=("hello, 7 songs please", "and a last one"))
+    assert judge_answer(json.dumps(items), piece, tracks, LIMITS).valid
+
+
+RIGHT = (
+    "You got it! \"Hello\" by Adele fits.",
+    "Here's “Hello,” a piano ballad by the one and only Adele.",
+    "*Hello* by **Adele**, loud and clear.",
+    "hello by adele it is",
+    "Adele - Hello",
+    "Hello – Adele",
+    "By popular demand, Adele's \"Hello\".",
+    "It has that \"feel-good\" thing going on, by the way.",
+    "Let's rock 'n' roll with 'em, a song by Adele driven by piano.",
+    "Best heard by night: something by the same artist.",
+    "It feels like home, by the sea.",
+    "You said \"something calm\", and here it is.",
+    "It is from the album \"25\" and was recorded by Adele.",
+    "Inspired by Motown and produced by Greg Kurstin.",
+    "She sings \"Hold me like a river\" and means it.",
+    "It's perfect for a \"Sunday Morning\" playlist.",
+    "Some smooth R&B by Adele for you.",
+    "「Hello」、アデルの名曲です。",
+)  # fmt: skip
+WRONG = (
+    "You got it! \"Rolling in the Deep\" by Adele fits.",
+    "Here's Rolling in the Deep by Adele.",
+    "Here's \"Rolling in the Deep\", a great song.",
+    "\"Hello\" by Lionel Richie is a fine choice.",
+    "Here's Hello by Lionel Richie.",
+    "Hello - Lionel Richie",
+    "Here's \"Here I Am\" for you.",
+    "Let's go with bad guy by Billie Eilish.",
+    "*Bad Guy* has a great bass line.",
+    "How about Mountains Beyond Mountains? It soars.",
+    "Adele's \"Someone Like You\" is softer.",
+    "Try Home, it's warm.",
+    "Playing Sprawl II now, from Arcade Fire.",
+    "I recommend 1999 by Prince.",
+    "Why? by Bronski Beat, that's what you need.",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("reply", RIGHT)
+def test_a_reply_may_name_its_track_and_speak_freely(reply: str) -> None:
+    assert reasons(answer(HELLO, SPRAWL, replies=(reply, REPLIES[1]))) == set()
+
+
+@pytest.mark.parametrize("reply", WRONG)
+def test_a_reply_that_names_another_track_is_refused(reply: str) -> None:
+    assert reasons(answer(HELLO, SPRAWL, replies=(reply, REPLIES[1]))) == {"wrong_title"}
+
+
+@pytest.mark.parametrize(
+    "reply",
+    ["Like \"Hello\" by Adele, but grander.", "Sprawl II by Arcade Fire soars.",
+     "\"Mountains Beyond Mountains\" is a dream.", "\"Sprawl II\" by Arcade Fire follows."],
+)  # fmt: skip
+def test_earlier_tracks_and_parts_of_titles_may_be_named(reply: str) -> None:
+    assert reasons(answer(HELLO, SPRAWL, replies=(REPLIES[0], reply))) == set()
+    if "Sprawl" in reply or "Mountains" in reply:
+        assert reasons(answer(HELLO, SPRAWL, replies=(reply, REPLIES[1]))) == {"wrong_title"}
+
+
+def test_a_title_of_the_user_may_be_compared_with_but_not_offered() -> None:
+    users = ("Play something like 'Yesterday' by The Beatles", USERS[1])
+    compared = "If you like 'Yesterday' by The Beatles, this will touch you too."
+    offered = "Here's 'Yesterday' by The Beatles for you."
+    assert not reasons(answer(HELLO, SPRAWL, users=users, replies=(compared, REPLIES[1])))
+    assert reasons(answer(HELLO, SPRAWL, users=users, replies=(offered, REPLIES[1])))
+    assert reasons(answer(HELLO, SPRAWL, replies=(compared, REPLIES[1]))) == {"wrong_title"}
+
+
+def test_users_may_name_any_title() -> None:
+    users = ("Play something like 'Big Amount' by 2 Chainz", "Now \"Home\" or 'Here I Am'?")
+    assert not reasons(answer(HELLO, SPRAWL, users=users))
+
+
+def test_messages_put_the_track_before_the_reply_and_tell_its_source() -> None:
+    messages = messages_of(judged(answer(HELLO, HOME, SPRAWL)).turns, PIECE)
+    assert [message.role for message in messages] == ["user", "music", "assistant"] * 3
+    assert [message.source for message in messages if message.role == "music"] == [
+        "playlist", "negative", "playlist"
+    ]  # fmt: skip
+    with pytest.raises(InputError, match="'other'"):
+        messages_of([Turn("Hello", "other", "World")], PIECE)
+
+
+def keeps_all_rules(verdict: Verdict) -> None:
+    """The hard rules once more, in other words than those of the checks."""
+    played = [turn.track_id for turn in verdict.turns]
+    assert len(set(played)) == len(played)
+    assert set(played) <= set(NAMES)
+    assert played[-1] in PIECE.track_ids
+    assert len(set(played) & set(PIECE.track_ids)) >= len(PIECE.track_ids) / 2
+    for turn in verdict.turns:
+        for text, most in ((turn.user, LIMITS.max_user), (turn.assistant, LIMITS.max_reply)):
+            assert 0 < len(text) <= most
+            assert text == text.strip()
+            assert not any(one in text for one in NAMES)
+            assert "<|" not in text
+            assert "\x00" not in text
+            text.encode()
+
+
+TEXTS = st.one_of(
+    st.text(max_size=30),
+    st.sampled_from([*USERS, *REPLIES, *RIGHT, *WRONG, HELLO, "<|x|>", "", "a\x00"]),
+    st.text(alphabet=string.ascii_letters + " \"'.,-by", min_size=5, max_size=80),
+)
+MESSAGES = st.builds(
+    lambda role, content: {"role": role, "content": content},
+    st.sampled_from(["user", "music", "assistant"]), TEXTS | st.sampled_from([*NAMES]),
+)  # fmt: skip
+TURNS = st.builds(
+    lambda user, track, reply, flip: [
+        {"role": "user", "content": user},
+        *[{"role": "music", "content": track}, {"role": "assistant", "content": reply}][:: flip],
+    ],
+    TEXTS, st.sampled_from([*NAMES]), TEXTS, st.sampled_from([1, -1]),
+)  # fmt: skip
+CONVERSATIONS = st.lists(TURNS, min_size=2, max_size=5, unique_by=lambda turn: str(turn)).map(
+    lambda turns: [item for turn in turns for item in turn]
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text() | st.lists(MESSAGES, max_size=9).map(json.dumps) | CONVERSATIONS.map(json.dumps))
+def test_any_text_gets_a_verdict_and_what_is_kept_keeps_the_rules(text: str) -> None:
+    verdict = judged(text)
+    assert verdict.valid != bool(verdict.problems)
+    assert {problem.reason for problem in verdict.problems} <= set(REASONS)
+    assert set(verdict.repairs) <= set(REPAIRS)
+    if verdict.valid:
+        keeps_all_rules(verdict)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.sampled_from([*NAMES]), min_size=2, max_size=4, unique=True),
+    st.lists(st.text(min_size=1, max_size=60), min_size=4, max_size=4, unique=True),
+    st.lists(st.sampled_from([*REPLIES, *RIGHT]), min_size=4, max_size=4, unique=True),
+)
+def test_what_is_kept_is_kept_again_without_a_repair(
+    tracks: list[str], users: list[str], replies: list[str]
+) -> None:
+    verdict = judged(answer(*tracks, users=tuple(users), replies=tuple(replies)))
+    if not verdict.valid:
+        return
+    items = [
+        {"role": message.role, "content": message.track_id or message.content}
+        for message in messages_of(verdict.turns, PIECE)
+    ]
+    assert judged(items) == Verdict(verdict.turns)

@@ -1,0 +1,213 @@
+"""Cards say what is known, claim nothing else, and parse back."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from huggingface_hub import DatasetCard
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from talkplay_hf.catalog.schema import Conversation, Message
+from talkplay_hf.conversations.dataset import load_conversations, save_conversations
+from talkplay_hf.errors import ArtifactError
+from talkplay_hf.hub import files
+from talkplay_hf.hub.cards import conversations_card, update_card
+
+COUNTED: dict[str, Any] = {
+    "conversations": 1500,
+    "splits": {
+        "test": {"conversations": 500, "turns": 2500, "messages": 7500},
+        "train": {"conversations": 1000, "turns": 7120, "messages": 21360},
+    },
+    "languages": {"en": 1200, "fr": 200},
+    "quarantined": 4,
+    "quarantine_reasons": {"unknown_track": 3, "too_long": 1},
+}
+GENERATOR = {
+    "model": "org/model",
+    "prompt_sha256": "ab" * 32,
+    "parameters": {"temperature": 0.7, "max_tokens": 2000},
+    "seed": 12345,
+}
+
+
+def save(folder: Path, **facts: Any) -> None:
+    messages = (Message("user", "hi"), Message("music", track_id="t"), Message("assistant", "ok"))
+    save_conversations(folder, [Conversation("c", messages)], {"catalog": "f" * 64}, **facts)
+
+
+def test_the_front_matter_parses_back() -> None:
+    data = DatasetCard(conversations_card(COUNTED | {"generator": GENERATOR})).data.to_dict()
+    assert data["configs"] == [
+        {
+            "config_name": "default",
+            "data_files": [
+                {"split": "train", "path": "train.parquet"},
+                {"split": "test", "path": "test.parquet"},
+            ],
+        },
+        {
+            "config_name": "quarantine",
+            "data_files": [{"split": "quarantine", "path": "quarantine.parquet"}],
+        },
+    ]
+    assert data["language"] == ["en", "fr"]
+    assert data["size_categories"] == ["1K<n<10K"]
+    assert data["task_categories"] == ["text-generation"]
+    assert {"music", "synthetic"} <= set(data["tags"])
+
+
+def test_the_body_says_how_it_was_made_and_what_was_refused() -> None:
+    rejects = {"answers": 1600, "kept": 1500, "reasons": {"unknown_track": 80}}
+    made_from = {"catalog": "c" * 64}
+    text = conversations_card(
+        COUNTED | {"generator": GENERATOR, "rejects": rejects, "made_from": made_from}
+    )
+    for line in (
+        "| train | 1,000 | 7,120 | 7.12 |",
+        "| generator / model | org/model |",
+        f"| generator / prompt_sha256 | {'ab' * 32} |",
+        "| generator / parameters / temperature | 0.7 |",
+        "| generator / seed | 12345 |",
+        f"| SHA-256 of the catalog | {'c' * 64} |",
+        "| reasons / unknown_track | 80 | 5.00% |",
+        "| unknown_track | 3 | 75.00% |",
+        "Languages: en (1,200), fr (200), not stated (100).",
+    ):
+        assert line in text
+    assert "language model" in text
+    assert "arXiv:2502.13713" in text
+
+
+@pytest.mark.parametrize(
+    ("facts", "tag", "words"),
+    [
+        ({"simulator": {"seed": 0}}, True, "templates wrote them"),
+        ({"generator": {"kind": "simulator"}}, True, "templates wrote them"),
+        ({"generator": GENERATOR}, True, "a language model wrote them"),
+        ({"published": {"source": "X"}}, False, "taken from a published dataset"),
+        ({}, False, "gets one track after another."),
+    ],
+)
+def test_a_card_claims_no_origin_that_was_not_told(
+    facts: dict[str, Any], tag: bool, words: str
+) -> None:
+    card = DatasetCard(conversations_card(COUNTED | facts))
+    assert ("synthetic" in card.data.to_dict()["tags"]) == tag
+    assert words in card.text
+    assert card.text.count("wrote them") == tag
+
+
+@pytest.mark.parametrize(
+    ("facts", "license", "name", "words"),
+    [
+        ({}, "unknown", None, "Texts: unknown"),
+        ({"license": "cc-by-4.0"}, "cc-by-4.0", None, "Texts: cc-by-4.0"),
+        ({"license": "ask Ann first"}, "other", "ask Ann first", "Texts: ask Ann first"),
+        ({"published": {"license": "cc-by-4.0"}}, "cc-by-4.0", None, "Texts: cc-by-4.0"),
+        ({"published": {"license": None}}, "unknown", None, "Texts: unknown"),
+        ({"catalog_license": "CC0"}, "unknown", None, "Catalog: CC0"),
+    ],
+)
+def test_a_card_claims_no_licence_that_was_not_told(
+    facts: dict[str, Any], license: str, name: str | None, words: str
+) -> None:
+    card = DatasetCard(conversations_card(COUNTED | facts))
+    assert card.data.license == license
+    assert card.data.to_dict().get("license_name") == name
+    assert words in card.text
+    assert ("Catalog: unknown, see the source" in card.text) == ("catalog_license" not in facts)
+
+
+def test_a_fictional_catalog_is_named_as_one() -> None:
+    assert "The catalog is fictional." in conversations_card(COUNTED | {"demo_world": True})
+    assert "fictional" not in conversations_card(COUNTED)
+
+
+def test_what_a_value_holds_cannot_break_the_card() -> None:
+    evil = "a | b\n---\n# c <script> `d`"
+    facts = {"pretty_name": evil, "generator": {evil: evil}, "license": evil}
+    card = DatasetCard(conversations_card(COUNTED | facts))
+    assert card.data.pretty_name == " ".join(evil.split())
+    rows = [line for line in card.text.splitlines() if "generator" in line]
+    assert len(rows) == 1
+    assert rows[0].replace("\\|", "").count("|") == 3
+    assert "<script>" not in card.text
+    assert "\n# c" not in card.text
+
+
+def test_a_folder_without_conversations_has_a_card() -> None:
+    card = DatasetCard(conversations_card({"conversations": 0, "splits": {}}))
+    assert "configs" not in card.data.to_dict()
+    assert "No conversations." in card.text
+
+
+def test_the_quality_report_is_shown_whatever_its_figures() -> None:
+    record = {"share": 0.5, "count": 3, "asked": None}
+    report = {
+        "turns": {
+            "mean": 7.123456, "max": 14000, "bins": {"0-5": 1, "6-10": 2, "11-15": 3, "16+": 4}
+        },
+        "distinct": {"1": 0.25, "2": None},
+        "intents": {"names": ["open", "refine"], "by": dict.fromkeys("abcd", record)},
+        "samples": [{"text": "x"}] * 3,
+        "checked": True,
+        "not measured": None,
+    }  # fmt: skip
+    text = conversations_card(COUNTED | {"quality": report})
+    for line in (
+        "### turns",
+        "| mean | 7.123 |",
+        "| max | 14,000 |",
+        "| bins | 0-5: 1, 6-10: 2, 11-15: 3, 16+: 4 |",
+        "| 1 | 0.25 |",
+        "| names | open, refine |",
+        "| by | share | count |",
+        "| c | 0.5 | 3 |",
+        "| samples | 3 values |",
+        "| checked | yes |",
+    ):
+        assert line in text.splitlines()
+    assert "not measured" not in text
+    assert "## Quality" not in conversations_card(COUNTED)
+
+
+def test_a_report_can_be_added_later(tmp_path: Path) -> None:
+    save(tmp_path / "later", generator=GENERATOR)
+    before = files.read_manifest(tmp_path / "later", "conversations")
+    update_card(tmp_path / "later", {"b": 2, "a": 1})
+    after = files.read_manifest(tmp_path / "later", "conversations")
+    card = tmp_path / "later" / files.CARD
+    assert "| a | 1 |" in card.read_text(encoding="utf-8")
+    assert after["files"][files.CARD] == files.sha256_file(card)
+    assert after["quality"] == {"a": 1, "b": 2}
+    assert files.content_hash(after) == files.content_hash(before)
+    assert len(load_conversations(tmp_path / "later")) == 1
+    # as if the report had been there from the start
+    save(tmp_path / "at once", generator=GENERATOR, quality={"a": 1, "b": 2})
+    for path in (tmp_path / "later").iterdir():
+        assert path.read_bytes() == (tmp_path / "at once" / path.name).read_bytes()
+
+
+def test_only_a_conversations_folder_can_be_updated(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError):
+        update_card(tmp_path / "absent", {"a": 1})
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=80, deadline=None)
+@given(json_values, json_values, st.text(max_size=30), st.text(max_size=30))
+def test_any_facts_give_a_card_that_parses(
+    generator: Any, quality: Any, license: str, name: str
+) -> None:
+    told = {"generator": generator, "quality": quality, "license": license, "pretty_name": name}
+    card = DatasetCard(conversations_card(COUNTED | told))
+    assert card.data.to_dict()["configs"][0]["config_name"] == "default"
+    assert card.text.count("## Limits") == 1
