@@ -8,6 +8,7 @@ from typing import Any
 from talkplay_hf.catalog.importer import import_table
 from talkplay_hf.catalog.schema import Catalog
 from talkplay_hf.catalog.splits import SplitOptions
+from talkplay_hf.catalog.world import is_demo_world
 from talkplay_hf.conversations.dataset import load_conversations, save_conversations
 from talkplay_hf.conversations.simulation.options import SimulatorOptions
 from talkplay_hf.conversations.simulation.simulator import iter_conversations, suggest_openers
@@ -132,7 +133,10 @@ def build(
         made = iter_conversations(
             catalog, count=conversations, options=options, seed=seed, progress=progress
         )
-        save_conversations(paths.conversations, made, made_from, simulator=wanted)
+        demo_world = is_demo_world(catalog.root or paths.catalog)
+        save_conversations(
+            paths.conversations, made, made_from, simulator=wanted, demo_world=demo_world
+        )
     _tokenize_stage(catalog, paths, base, codes, missing, seed, say, progress)
     if _is_trained(paths, plan):
         say("5/5 model: up to date")

@@ -1,6 +1,7 @@
 """Checks that nothing held out has got into what trains. Each one passes or raises."""
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import numpy as np
 
@@ -143,13 +144,12 @@ def check_conversations(catalog: Catalog, conversations: Iterable[Conversation])
         LeakageError: If a check fails; the message names the first conversation and counts the
             others.
     """
-    splits = playlist_splits(catalog)
-    cold = {_track_id(catalog, int(row)) for row in np.flatnonzero(cold_tracks(catalog))}
+    held_out = HeldOut(catalog)
     first, failed = "", 0
     for one in conversations:
-        why = _why_not(one, splits, cold)
-        if why is not None:
-            first = first or f"the {one.split} conversation {one.conversation_id!r} {why}"
+        leak = held_out.leak(one)
+        if leak is not None:
+            first = first or f"the {one.split} conversation {one.conversation_id!r} {leak.detail}"
             failed += 1
     if failed:
         raise LeakageError(
@@ -158,20 +158,45 @@ def check_conversations(catalog: Catalog, conversations: Iterable[Conversation])
         )
 
 
-def _why_not(one: Conversation, splits: dict[str, str], cold: set[str]) -> str | None:
-    """Why a conversation must not be in its split, or `None` where it may."""
-    if one.split not in _NOT_FOR:
+class Leak(NamedTuple):
+    """Why a conversation must not be in its split.
+
+    Args:
+        reason (`str`): `"unknown_playlist"`, `"held_out_playlist"` or `"cold_track"`.
+        detail (`str`): What the conversation does, as the end of a sentence.
+    """
+
+    reason: str
+    detail: str
+
+
+class HeldOut:
+    """What a catalog holds out of the conversations that a run sees, see `check_conversations`.
+
+    Args:
+        catalog (`Catalog`): The catalog with its split.
+    """
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._splits = playlist_splits(catalog)
+        rows = np.flatnonzero(cold_tracks(catalog))
+        self._cold = {_track_id(catalog, int(row)) for row in rows}
+
+    def leak(self, one: Conversation) -> Leak | None:
+        """Why a conversation must not be in its split, or `None` where it may."""
+        if one.split not in _NOT_FOR:
+            return None
+        if one.playlist_id is not None:
+            name = f"playlist {one.playlist_id!r}"
+            split = self._splits.get(one.playlist_id)
+            if split is None:
+                return Leak("unknown_playlist", f"is from the {name}, which the catalog lacks")
+            if split in _NOT_FOR[one.split]:
+                return Leak("held_out_playlist", f"is from the {split} {name}")
+        for message in one.messages:
+            if message.role == "music" and message.track_id in self._cold:
+                return Leak("cold_track", f"plays the cold track {message.track_id!r}")
         return None
-    if one.playlist_id is not None:
-        split = splits.get(one.playlist_id)
-        if split is None:
-            return f"is from the playlist {one.playlist_id!r}, which the catalog lacks"
-        if split in _NOT_FOR[one.split]:
-            return f"is from the {split} playlist {one.playlist_id!r}"
-    for message in one.messages:
-        if message.role == "music" and message.track_id in cold:
-            return f"plays the cold track {message.track_id!r}"
-    return None
 
 
 def _track_id(catalog: Catalog, row: int) -> str:

@@ -236,7 +236,7 @@ def table_1(catalog: Catalog, conversations: Iterable[Conversation] | None = Non
             sparsity=1 - int(pairs[chosen].sum()) / cells if cells else None,
         )
 
-    of_train, of_test = (None, None) if conversations is None else _dialogues(conversations)
+    of_train, of_test = (None, None) if conversations is None else dialogue_figures(conversations)
     seen = lists.tracks(rest & ~excluded)
     return Table1(
         whole=figures(test | rest),
@@ -266,8 +266,18 @@ def _pairs(lists: Membership, step: int = 20_000) -> np.ndarray:
     return counts
 
 
-def _dialogues(conversations: Iterable[Conversation]) -> tuple[DialogueFigures, DialogueFigures]:
-    """The figures of the conversations of train and validation, and of those of test."""
+def dialogue_figures(
+    conversations: Iterable[Conversation],
+) -> tuple[DialogueFigures, DialogueFigures]:
+    """The conversations in the figures of the paper's Table 1.
+
+    Args:
+        conversations (`Iterable[Conversation]`): The conversations; they are read once.
+
+    Returns:
+        `tuple[DialogueFigures, DialogueFigures]`: Those of train and validation, the column
+        Training, and those of test, the column Evaluation.
+    """
     train, test = _Dialogues(), _Dialogues()
     of = {"train": train, "validation": train, "test": test}
     for one in conversations:

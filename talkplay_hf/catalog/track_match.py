@@ -7,16 +7,34 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 ID_PREFIX = "spotify:track:"
-# Guests and editions: the same recording. A remix or a live take is another one and stays apart.
+# Guests and editions: the same recording. A remix or a live take is another one and stays apart,
+# also where an edition of it is named; RE2 cannot look ahead, so its word gets a mark before.
+_OTHER = (
+    r"(?:live|(?:re)?mixed by|remix(?:ed)?|rework|bootleg|acoustic|unplugged|demo|rehearsal"
+    r"|sessions?|instrumental|karaoke|cover|dub|a ?cap?pella|orchestral|extended|club"
+    r"|(?:english|french|german|italian|japanese|korean|portuguese|spanish) version)"
+)
+_MARK = "\x00"
 _EDITION = (
-    r"(?:remaster(?:ed)?|radio (?:edit|version)|(?:album|single|original|lp) (?:version|edit|mix)"
+    r"(?:remaster(?:ed)?|radio (?:edit|version)"
+    r"|(?:album|single|original|lp|edited) (?:version|edit|mix)"
+    r"|(?:7[\"”]|7[ -]?inch|45) (?:version|edit|mix|single)"
     r"|mono|stereo|deluxe|bonus|explicit|clean)"
+)
+# these only where nothing else stands beside them: "2011 Mix", but not "Kaya 2011 Mix"
+_WHOLE = (
+    r"(?:(?:19|20)\d\d mix|radio mix|main(?: version| mix)?|edit(?:ed)?"
+    r"|lyrics?(?: video)?|with lyrics|music video|audio"
+    r"|official (?:hd |4k )?(?:music |lyrics? )?(?:video|audio|visuali[sz]er)|visuali[sz]er"
+    r"|hd|hq|4k)"
 )
 _GUESTS = r"(?:feat|ft|featuring|with|prod)"
 _SUFFIXES = (
     rf"\s*[(\[]{_GUESTS}[. ][^()\[\]]*[)\]]",
-    rf"\s*[(\[][^()\[\]]*\b{_EDITION}\b[^()\[\]]*[)\]]",
-    rf"\s+[-–—]\s+[^-–—]*\b{_EDITION}\b.*$",
+    rf"\s*[(\[]{_WHOLE}[)\]]",
+    rf"\s*[(\[][^()\[\]{_MARK}]*\b{_EDITION}\b[^()\[\]{_MARK}]*[)\]]",
+    rf"\s+[-–—]\s+{_WHOLE}\s*$",
+    rf"\s+[-–—]\s+[^-–—{_MARK}]*\b{_EDITION}\b[^{_MARK}]*$",
     rf"\s+[-–—]\s+{_GUESTS}[. ].*$",
     r"\s(?:feat|ft|featuring)\b.*$",
 )
@@ -28,7 +46,8 @@ class TrackIndex:
 
     Ids are compared without a `spotify:track:` prefix. Titles and artists are compared without
     case, accents and punctuation. A loose comparison also leaves out what a title says about guests
-    and editions (`(feat. X)`, `- Remastered 2011`), and all artists but the first.
+    and editions (`(feat. X)`, `- Remastered 2011`, `(Official Video)`), and all artists but the
+    first.
 
     Args:
         tracks (`pyarrow.Table`): Tracks with `track_id`, `title` and `artist`.
@@ -113,10 +132,12 @@ def _bare(ids: pa.Array | pa.ChunkedArray) -> pa.Array:
 def _names(titles: pa.Array, artists: pa.Array, loose: bool) -> pa.Array:
     titles, artists = (pc.utf8_lower(_flat(texts)) for texts in (titles, artists))
     if loose:
-        short = titles
+        short = pc.replace_substring_regex(
+            titles, pattern=rf"\b({_OTHER})\b", replacement=rf"{_MARK}\1"
+        )
         for pattern in _SUFFIXES:
             short = pc.replace_substring_regex(short, pattern=pattern, replacement="")
-        titles = _unless_empty(short, titles)
+        titles = _unless_empty(pc.replace_substring(short, _MARK, ""), titles)
         first = pc.replace_substring_regex(artists, pattern=_MORE_ARTISTS, replacement="")
         first = pc.replace_substring_regex(first, pattern=r"^the\s+", replacement="")
         artists = _unless_empty(first, artists)

@@ -29,6 +29,15 @@ PLAYLIST_SIZE = (10, 24)
 NAME_TRIES = 8
 
 
+def is_demo_world(folder: str | Path) -> bool:
+    """Whether a catalog folder is the demo world, which is to be said beside every figure on it.
+
+    Raises:
+        ArtifactError: If the folder is not a catalog folder.
+    """
+    return "world" in files.read_manifest(folder, "catalog")
+
+
 def make_world(
     out: str | Path,
     *,

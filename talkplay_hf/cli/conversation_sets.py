@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from talkplay_hf.cli import arguments as take
 from talkplay_hf.cli.show import emit, progress_bars
+from talkplay_hf.cli.writers import SPENT_SUFFIX
 from talkplay_hf.errors import InputError
 
 if TYPE_CHECKING:
@@ -14,8 +15,13 @@ if TYPE_CHECKING:
 
 JUDGE_LEDGER_SUFFIX = ".judge.jsonl"
 _JUDGE_FLAGS = (
-    "judge_base_url", "judge_provider", "judge_api_key_env", "judge_sample", "judge_max_calls",
+    "judge_base_url", "judge_provider", "judge_api_key_env", "judge_reasons", "judge_sample",
+    "judge_max_calls",
 )  # fmt: skip
+
+
+_PLAIN: dict[str, Any] = {"max_tokens": 500, "temperature": 0.0}
+_REASONING: dict[str, Any] = {"max_tokens": 8000, "max_tokens_field": "max_completion_tokens"}
 
 
 def add_commands(commands: take.Commands) -> None:
@@ -39,13 +45,19 @@ def add_commands(commands: take.Commands) -> None:
         "--judge-api-key-env", metavar="VARIABLE", help="environment variable that holds the key"
     )
     sub.add_argument(
+        "--judge-reasons",
+        action="store_true",
+        default=None,
+        help="the judge is a reasoning model: give it room for its thoughts, and no temperature",
+    )
+    sub.add_argument(
         "--judge-sample", type=take.COUNT, metavar="N", help="conversations to rate (default 100)"
     )
     sub.add_argument(
         "--judge-max-calls",
         type=take.whole_number(0),
         metavar="N",
-        help="cap on calls, those in the ledger included",
+        help="cap on calls, with retries and those of earlier runs",
     )
     take.seed_flag(sub)
     take.json_flag(sub)
@@ -136,13 +148,15 @@ def _judge(args: argparse.Namespace, catalog: "Catalog | None") -> dict[str, Any
         base_url=args.judge_base_url,
         provider=args.judge_provider,
         key_variable=args.judge_api_key_env,
-        max_tokens=500,
-        temperature=0.0,
+        **(_REASONING if args.judge_reasons else _PLAIN),
     )
     with ExitStack() as stack:
-        ledger = stack.enter_context(Ledger(f"{Path(args.conversations)}{JUDGE_LEDGER_SUFFIX}"))
-        spent = ledger.usage
-        model = EndpointModel(options, Budget(args.judge_max_calls, None, calls=spent.calls))
+        path = f"{Path(args.conversations)}{JUDGE_LEDGER_SUFFIX}"
+        ledger = stack.enter_context(Ledger(path))
+        budget = Budget(
+            args.judge_max_calls, calls=ledger.usage.calls, journal=f"{path}{SPENT_SUFFIX}"
+        )
+        model = EndpointModel(options, budget)
         return judge_conversations(
             iter_conversations(args.conversations),
             catalog,

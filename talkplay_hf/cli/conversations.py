@@ -7,47 +7,34 @@ import tempfile
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from talkplay_hf.cli import arguments as take
 from talkplay_hf.cli.show import emit, progress_bars
+from talkplay_hf.cli.writers import (
+    COUNT,
+    LEDGER_SUFFIX,
+    SIMULATOR,
+    SPENT_SUFFIX,
+    WRITERS,
+    given,
+    model_options,
+    writer_flags,
+)
 from talkplay_hf.errors import InputError, TalkPlayError
 
 if TYPE_CHECKING:
     from talkplay_hf.conversations.llm.budget import Budget
+    from talkplay_hf.conversations.llm.endpoint import EndpointOptions
     from talkplay_hf.conversations.llm.language_model import LanguageModel
+    from talkplay_hf.conversations.llm.local_model import LocalOptions
     from talkplay_hf.conversations.synthesis.pieces import Piece
     from talkplay_hf.conversations.synthesis.report import SynthesisReport
     from talkplay_hf.conversations.synthesis.synthesis import Asked, Synthesis
 
-SIMULATOR, ENDPOINT, LOCAL = WRITERS = ("simulator", "endpoint", "transformers")
-COUNT = 12_000
-LEDGER_SUFFIX = ".ledger.jsonl"
-
 
 class Unfinished(TalkPlayError):
     """What could be done was done and written; the same command goes on from there."""
-
-
-class _Flags:
-    """Flags of some of the writers. None has a default: what is not given is left to the library,
-    and what is given to a writer that has no use for it is refused."""
-
-    def __init__(self, sub: argparse.ArgumentParser, *writers: str) -> None:
-        self.writers = writers
-        self.names: list[str] = []
-        self._group = sub.add_argument_group(f"with --writer {' or '.join(writers)}")
-
-    def add(self, flag: str, **details: Any) -> None:
-        self._group.add_argument(flag, default=None, **details)
-        self.names.append(flag)
-
-    def refuse(self, args: argparse.Namespace) -> None:
-        """Refuse the flags that the writer has no use for."""
-        for flag in self.names:
-            if args.writer not in self.writers and _value(args, flag) is not None:
-                wanted = " or ".join(self.writers)
-                raise InputError(f"{flag} is for --writer {wanted}, not {args.writer}")
 
 
 def add_commands(commands: take.Commands) -> None:
@@ -72,107 +59,7 @@ def add_commands(commands: take.Commands) -> None:
     )
     take.seed_flag(sub)
     take.json_flag(sub)
-
-    one = _Flags(sub, SIMULATOR)
-    one.add("--count", type=take.COUNT, metavar="N", help=f"conversations (default {COUNT})")
-    one.add(
-        "--languages", metavar="CODES", help="languages to write in, such as en,ko (default en)"
-    )
-    one.add(
-        "--title-share",
-        type=float,
-        metavar="SHARE",
-        help="share of the replies that name the title (default 1; 0 for a small model)",
-    )
-
-    one.add("--options", metavar="FILE", help="YAML file of further options of the simulator")
-
-    models = _Flags(sub, ENDPOINT, LOCAL)
-    models.add("--model", metavar="NAME", help="the model's name, or its folder (required)")
-    models.add("--playlists", type=take.COUNT, metavar="N", help="most playlists (default all)")
-    models.add(
-        "--piece-size",
-        type=take.COUNT,
-        metavar="N",
-        help="about how many tracks of a playlist one conversation is about",
-    )
-    models.add("--pieces", type=take.COUNT, metavar="N", help="most pieces of one playlist")
-    models.add(
-        "--negatives",
-        type=take.whole_number(0),
-        metavar="N",
-        help="tracks that the user is not to want",
-    )
-    models.add("--language", help="language of the conversations, in English (default English)")
-    models.add(
-        "--labels",
-        choices=("id", "number"),
-        help="how a prompt names tracks: by id, or by short numbers, which small models copy "
-        "better (default id)",
-    )
-    models.add("--turns", type=take.COUNT, metavar="N", help="most turns to ask for")
-    models.add(
-        "--lyrics", type=take.whole_number(0), metavar="N", help="most characters of lyrics a track"
-    )
-    models.add("--prompt", metavar="FILE", help="a prompt in place of the built-in one")
-    models.add("--max-tokens", type=take.COUNT, metavar="N", help="most tokens of an answer")
-    models.add("--temperature", type=float, metavar="T", help="sampling temperature")
-    models.add(
-        "--concurrency",
-        type=take.COUNT,
-        metavar="N",
-        help="most requests at a time, or chats in a batch",
-    )
-    models.add(
-        "--attempts", type=take.COUNT, metavar="N", help="most answers for a piece (default 3)"
-    )
-    models.add(
-        "--max-calls",
-        type=take.whole_number(0),
-        metavar="N",
-        help="cap on calls, those in the ledger included; 0 only harvests the ledger",
-    )
-    models.add(
-        "--max-total-tokens",
-        type=take.COUNT,
-        metavar="N",
-        help="cap on tokens of prompts and answers, those in the ledger included",
-    )
-    models.add(
-        "--ledger", metavar="FILE", help=f"where raw answers are kept (default OUT{LEDGER_SUFFIX})"
-    )
-    models.add(
-        "--dry-run",
-        action="store_true",
-        help="say what asking would take and show one prompt; ask nothing",
-    )
-
-    endpoint = _Flags(sub, ENDPOINT)
-    endpoint.add(
-        "--base-url",
-        metavar="URL",
-        help="an OpenAI-compatible server (default: the providers of the Hugging Face Hub)",
-    )
-    endpoint.add("--provider", metavar="NAME", help="which of the providers (default auto)")
-    endpoint.add(
-        "--api-key-env",
-        metavar="VARIABLE",
-        help="environment variable that holds the key (default: the Hugging Face token, sent to "
-        "Hugging Face alone)",
-    )
-    endpoint.add(
-        "--structured",
-        choices=("json_schema", "json_object"),
-        help="hold the model to the form of an answer and to the tracks of its piece, where the "
-        "server can: json_schema as OpenAI has it, json_object as llama-cpp-python has it",
-    )
-    endpoint.add("--timeout", type=float, metavar="SECONDS", help="most time for one answer")
-
-    local = _Flags(sub, LOCAL)
-    local.add("--revision", metavar="NAME", help="branch, tag or commit of the model on the Hub")
-    local.add("--gguf-file", metavar="NAME", help="a GGUF file of the model to take weights from")
-    local.add("--device", help="where the model runs (default: a GPU, else the CPU)")
-    sub.set_defaults(flags=(one, models, endpoint, local))
+    sub.set_defaults(flags=writer_flags(sub))
 
 
 def run_synthesize(args: argparse.Namespace) -> None:
@@ -185,25 +72,16 @@ def run_synthesize(args: argparse.Namespace) -> None:
         _ask(args)
 
 
-def _value(args: argparse.Namespace, flag: str) -> Any:
-    return getattr(args, flag.removeprefix("--").replace("-", "_"))
-
-
-def _given(args: argparse.Namespace, **flags: str) -> dict[str, Any]:
-    """The flags that were given, by the names that the library has for them."""
-    values = {name: _value(args, flag) for name, flag in flags.items()}
-    return {name: value for name, value in values.items() if value is not None}
-
-
 def _simulate(args: argparse.Namespace) -> None:
     from talkplay_hf.catalog.schema import Catalog
+    from talkplay_hf.catalog.world import is_demo_world
     from talkplay_hf.conversations.dataset import ConversationWriter
     from talkplay_hf.conversations.simulation.options import SimulatorOptions
     from talkplay_hf.conversations.simulation.simulator import iter_conversations
 
     catalog = Catalog.load(args.catalog)
     options = SimulatorOptions() if args.options is None else SimulatorOptions.load(args.options)
-    options = replace(options, **_given(args, title_share="--title-share"))
+    options = replace(options, **given(args, title_share="--title-share"))
     if args.languages is not None:
         options = replace(options, languages=tuple(args.languages.split(",")))
     count = args.count or COUNT
@@ -212,7 +90,10 @@ def _simulate(args: argparse.Namespace) -> None:
         catalog, count=count, options=options, seed=args.seed, progress=progress_bars()
     )
     with ConversationWriter(
-        args.out, {"catalog": catalog.fingerprint}, simulator=made_by
+        args.out,
+        {"catalog": catalog.fingerprint},
+        simulator=made_by,
+        demo_world=is_demo_world(args.catalog),
     ) as writer:
         for conversation in made:
             writer.add(conversation)
@@ -226,7 +107,9 @@ def _simulate(args: argparse.Namespace) -> None:
 
 def _ask(args: argparse.Namespace) -> None:
     from talkplay_hf.catalog.schema import Catalog
+    from talkplay_hf.catalog.world import is_demo_world
     from talkplay_hf.conversations.llm.budget import Budget
+    from talkplay_hf.conversations.llm.language_model import NamedModel
     from talkplay_hf.conversations.synthesis.ledger import Ledger
     from talkplay_hf.conversations.synthesis.pieces import PieceOptions, cut_playlists
     from talkplay_hf.conversations.synthesis.prompt import TURNS, Prompt, PromptOptions
@@ -235,10 +118,11 @@ def _ask(args: argparse.Namespace) -> None:
 
     if args.model is None:
         raise InputError(f"--writer {args.writer} needs a --model")
+    who = model_options(args)
     files.check_target(args.out, "conversations")
     catalog = Catalog.load(args.catalog)
     options = PieceOptions(
-        **_given(
+        **given(
             args,
             size="--piece-size",
             negatives="--negatives",
@@ -247,9 +131,7 @@ def _ask(args: argparse.Namespace) -> None:
         )
     )
     pieces = [*cut_playlists(catalog, options, args.seed)]
-    told = _given(
-        args, language="--language", labels="--labels", turns="--turns", lyrics="--lyrics"
-    )
+    told = given(args, language="--language", labels="--labels", turns="--turns", lyrics="--lyrics")
     if args.structured is not None:
         told["answer"] = TURNS
     prompt = Prompt.load(args.prompt, PromptOptions(**told))
@@ -262,13 +144,18 @@ def _ask(args: argparse.Namespace) -> None:
         ledger = stack.enter_context(Ledger(path))
         for notice in ledger.notices:
             print(f"talkplay synthesize: {notice}", file=sys.stderr)
-        spent = ledger.usage
-        budget = Budget(
-            args.max_calls, args.max_total_tokens, calls=spent.calls, tokens=spent.tokens
-        )
-        synthesis = Synthesis(
-            catalog, prompt, _model(args, budget), ledger, **_given(args, attempts="--attempts")
-        )
+        model: LanguageModel = NamedModel(who.name, who.parameters)
+        if not args.dry_run and args.max_calls != 0:
+            spent = ledger.usage
+            budget = Budget(
+                args.max_calls,
+                args.max_total_tokens,
+                calls=spent.calls,
+                tokens=spent.tokens,
+                journal=f"{path}{SPENT_SUFFIX}",
+            )
+            model = _model(who, budget)
+        synthesis = Synthesis(catalog, prompt, model, ledger, **given(args, attempts="--attempts"))
         if args.dry_run:
             _show_estimate(args, synthesis, pieces)
             return
@@ -282,46 +169,43 @@ def _ask(args: argparse.Namespace) -> None:
             progress=progress_bars(),
             total=len(pieces),
             pieces_cut=asdict(options) | {"seed": args.seed},
+            demo_world=is_demo_world(args.catalog),
         )
     emit(report.to_dict(), report.to_text(), args.json)
     _check_finished(args, asked, report)
 
 
-def _model(args: argparse.Namespace, budget: "Budget") -> "LanguageModel":
-    """The language model of the flags."""
-    given = _given(
-        args,
-        model="--model",
-        max_tokens="--max-tokens",
-        temperature="--temperature",
-        concurrency="--concurrency",
-    )
-    if args.writer == ENDPOINT:
-        from talkplay_hf.conversations.llm.endpoint import EndpointModel, EndpointOptions
+def _model(options: "EndpointOptions | LocalOptions", budget: "Budget") -> "LanguageModel":
+    """The language model, ready to be asked."""
+    from talkplay_hf.conversations.llm.endpoint import EndpointModel, EndpointOptions
+    from talkplay_hf.conversations.llm.local_model import TransformersModel
 
-        given |= _given(
-            args,
-            base_url="--base-url",
-            provider="--provider",
-            key_variable="--api-key-env",
-            structured="--structured",
-            timeout="--timeout",
-        )
-        return EndpointModel(EndpointOptions(**given), budget)
-    from talkplay_hf.conversations.llm.local_model import LocalOptions, TransformersModel
-
-    given |= _given(args, revision="--revision", gguf_file="--gguf-file", device="--device")
-    return TransformersModel(LocalOptions(**given), budget)
+    if isinstance(options, EndpointOptions):
+        return EndpointModel(options, budget)
+    return TransformersModel(options, budget)
 
 
 def _run(args: argparse.Namespace, synthesis: "Synthesis", pieces: list["Piece"]) -> "Asked":
     """Ask; where that is interrupted, say how to go on."""
+    from tqdm.auto import tqdm
+
     from talkplay_hf.conversations.synthesis.synthesis import Asked
 
     if args.max_calls == 0:
         return Asked(0)
+
+    def show(asked: Asked) -> None:
+        usage = synthesis.ledger.usage
+        bar.set_postfix_str(
+            f"kept {asked.kept:,}, {usage.calls:,} answers, {usage.tokens:,} tokens", refresh=False
+        )
+        bar.update(asked.finished + asked.failed - bar.n)
+
     try:
-        return asyncio.run(synthesis.ask(pieces, total=len(pieces), progress=progress_bars()))
+        with tqdm(
+            total=len(pieces), desc="asking", file=sys.stderr, dynamic_ncols=True, disable=None
+        ) as bar:
+            return asyncio.run(synthesis.ask(pieces, progress=show))
     except KeyboardInterrupt:
         ledger = synthesis.ledger
         print(

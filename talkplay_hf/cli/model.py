@@ -194,6 +194,7 @@ def run_chat(args: argparse.Namespace) -> None:
 def run_evaluate(args: argparse.Namespace) -> None:
     """Print the figures of a model."""
     from talkplay_hf.catalog.schema import Catalog
+    from talkplay_hf.catalog.world import is_demo_world
     from talkplay_hf.conversations.dataset import load_conversations
     from talkplay_hf.evaluation.evaluate import evaluate
     from talkplay_hf.evaluation.matching import matching
@@ -208,7 +209,7 @@ def run_evaluate(args: argparse.Namespace) -> None:
         if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
             raise InputError(f"{args.out}: {folder} is not a folder that can be written to")
     catalog = Catalog.load(args.catalog)
-    demo = "world" in files.read_manifest(args.catalog, "catalog")
+    demo = is_demo_world(args.catalog)
     conversations = load_conversations(args.conversations, [args.split])
     if not conversations:
         raise InputError(f"{args.conversations}: has no conversations of the split {args.split}")

@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 
 from talkplay_hf.catalog.constraints import Constraint
 from talkplay_hf.catalog.schema import ROLES, Conversation, Message
+from talkplay_hf.conversations.checks.verdict import REASONS
 from talkplay_hf.errors import ArtifactError, InputError
 from talkplay_hf.hub import cards, files
 
@@ -183,7 +184,10 @@ class ConversationWriter:
             return
         counts = self.counts
         manifest = files.write_manifest(
-            self._aside, "conversations", self.made_from, **(self.facts | counts)
+            self._aside,
+            "conversations",
+            self.made_from,
+            **(self.facts | self._meanings() | counts),
         )
         try:
             cards.write_card(self._aside, manifest)
@@ -194,6 +198,12 @@ class ConversationWriter:
             files.write_manifest(
                 self._aside, "conversations", self.made_from, **(self.facts | counts)
             )
+
+    def _meanings(self) -> dict[str, Any]:
+        """What the reasons of refused answers mean, for those who read the card."""
+        found = {*self._reasons, *(self.facts.get("rejects") or ())}
+        meanings = {name: REASONS[name] for name in sorted(found & REASONS.keys())}
+        return {"reason_meanings": meanings} if meanings else {}
 
 
 class _Table:

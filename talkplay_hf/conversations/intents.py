@@ -21,8 +21,8 @@ ACT, TOPIC = "act", "topic"
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*|&")
 _LONGEST_TERM = 5
 # what a first message can do, beside asking for the first track
-_FIRST_ACTS = frozenset({"open", "greet", "thank"})
-_REACTIONS = frozenset({"accept", "reject", "greet", "thank"})
+_FIRST_ACTS = frozenset({"open", "greet", "thank", "correct"})
+_REACTIONS = frozenset({"accept", "reject", "ask", "greet", "thank"})
 
 
 @dataclass(frozen=True)
@@ -62,9 +62,9 @@ def detect_intents(
 ) -> frozenset[str]:
     """Find what a user message does and is about, by cues of English.
 
-    A first message always opens, and of the other acts it can only greet or thank. A later one that
-    asks for something, and shows no cue of how that stands to what came before, refines; so does
-    one that only names a topic.
+    A first message always opens, and of the other acts it can only greet, thank or put itself
+    right. A later one that asks for something, and shows no cue of how that stands to what came
+    before, refines; so does one that only names a topic.
 
     Args:
         text (`str`): The message.

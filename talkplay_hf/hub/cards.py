@@ -17,7 +17,9 @@ _PLACED = {
     "languages",
     "quarantined",
     "quarantine_reasons",
+    "reason_meanings",
     "rejects",
+    "synthesis",
     "quality",
     "license",
     "catalog_license",
@@ -26,6 +28,7 @@ _PLACED = {
 }
 # What a manifest says about itself.
 _OWN = {"format_version", "talkplay_hf", "kind", "files"}
+_PIECES = ("pieces", "kept", "repaired", "calls", "prompt_tokens", "completion_tokens")
 _SIZES = (
     (1_000, "n<1K"),
     (10_000, "1K<n<10K"),
@@ -33,6 +36,8 @@ _SIZES = (
     (1_000_000, "100K<n<1M"),
     (10_000_000, "1M<n<10M"),
 )
+# Parts of a quality report that another section tells.
+_TOLD = {"rejects", "synthesis"}
 _LICENSE_ID = re.compile(r"[a-z0-9][a-z0-9.+-]*")
 
 
@@ -42,9 +47,9 @@ def conversations_card(facts: Mapping[str, Any]) -> str:
     Args:
         facts (`Mapping[str, Any]`): JSON values. The writer of the folder counts
             `conversations` (`int`), `splits` (split -> `conversations`, `turns`, `messages`),
-            `languages` (language -> conversations), `quarantined` (`int`) and
-            `quarantine_reasons` (reason -> refused answers that it was found in). All others are
-            optional:
+            `languages` (language -> conversations), `quarantined` (`int`),
+            `quarantine_reasons` (reason -> refused answers that it was found in) and
+            `reason_meanings` (reason -> what it means). All others are optional:
 
             - `simulator`, `generator` or `published` (mappings or texts): how the conversations
               were made: by templates, by a language model (its `model`, `prompt_sha256`,
@@ -52,6 +57,8 @@ def conversations_card(facts: Mapping[str, Any]) -> str:
               `url`).
             - `rejects` (mapping): how many answers were refused, by reason, with the number of
               answers under `answers` if rates are to be shown.
+            - `synthesis` (mapping): what became of the pieces of playlists that a language model
+              was asked about.
             - `quality` (mapping): the figures of a quality report, nested as deep as it likes.
             - `license` (`str`): licence of the texts; `catalog_license` (`str`): licence of the
               catalog that they are about. Nothing is claimed where they are not given.
@@ -78,7 +85,7 @@ def conversations_card(facts: Mapping[str, Any]) -> str:
         _card_data(facts, title, license_, splits, origin),
         template_path=str(_TEMPLATE),
         title=cell(title),
-        summary=_SUMMARY[origin],
+        summary=_summary(origin, published),
         warning=_FICTION if facts.get("demo_world") else "",
         contents=_contents(facts, splits),
         first_split=next(iter(splits), "train"),
@@ -87,7 +94,7 @@ def conversations_card(facts: Mapping[str, Any]) -> str:
         rejects=_rejects(facts),
         quality=_quality(facts.get("quality")),
         limits="\n".join(f"- {line}" for line in _limits(facts, origin)),
-        licence=_licence(license_, facts.get("catalog_license")),
+        licence=_licence(license_, facts.get("catalog_license"), origin),
     )
     # A section that is absent leaves blank lines behind.
     return re.sub(r"\n{3,}", "\n\n", str(card.content)).strip() + "\n"
@@ -152,13 +159,17 @@ _SUMMARY = {
     "generator": "Conversations in which a listener asks for music and gets one track after "
     "another. They are synthetic: a language model wrote them from the playlists and the metadata "
     "of a catalog, and each was checked before it was kept.",
-    "published": "Conversations in which a listener asks for music, taken from a published dataset "
-    "and matched to the tracks of another catalog.",
+    "published": "Conversations in which a listener asks for music, taken from a published dataset"
+    "{source} and matched to the tracks of another catalog.",
     "unknown": "Conversations in which a listener asks for music and gets one track after another.",
 }
 _FICTION = (
     "**The catalog is fictional.** Its artists, titles and playlists were made by a program. These "
     "conversations say nothing about real music."
+)
+_UNITS = (
+    "Shares lie between 0 and 1. A turn is one with a track. Lengths are in words between white "
+    "space; vocabulary and n-grams leave case and punctuation aside."
 )
 _QUARANTINE = """
 Answers of the language model that were refused are kept apart, with the reasons. They are not part
@@ -168,6 +179,12 @@ of the splits:
 quarantine = load_dataset("path/or/repo", "quarantine")
 ```
 """
+
+
+def _summary(origin: str, published: Any) -> str:
+    told = published if isinstance(published, Mapping) else {}
+    named = ", ".join(cell(told[name]) for name in ("source", "url") if told.get(name))
+    return _SUMMARY[origin].replace("{source}", f" ({named})" if named else "")
 
 
 def _card_data(
@@ -235,40 +252,71 @@ def _made(facts: Mapping[str, Any]) -> str:
 
 
 def _rejects(facts: Mapping[str, Any]) -> str:
+    """What became of the answers of a language model: how many were kept, and what was wrong."""
     parts = []
-    rejects = facts.get("rejects")
-    if isinstance(rejects, Mapping) and rejects:
-        answers = rejects.get("answers")
-        rows = []
-        for name, value in flat(rejects):
-            whole = isinstance(value, int) and not isinstance(value, bool)
-            share = f"{value / answers:.2%}" if whole and answers else ""
-            rows.append((name, value, share))
-        parts.append(table(("answers", "count", "share"), rows))
-    reasons = facts.get("quarantine_reasons") or {}
-    quarantined = facts.get("quarantined") or 0
+    synthesis, rejects = facts.get("synthesis"), facts.get("rejects")
+    if isinstance(synthesis, Mapping) and synthesis.get("pieces"):
+        parts.append(_pieces(synthesis))
+    counts = dict(rejects) if isinstance(rejects, Mapping) else {}
+    answers = counts.pop("answers", None)
+    quarantined, apart = facts.get("quarantined") or 0, facts.get("quarantine_reasons") or {}
     if quarantined:
         parts.append(
-            f"Refused answers in `{files.QUARANTINE}`: {quarantined:,}. One answer may have "
-            "several reasons."
+            f"`{files.QUARANTINE}` holds {quarantined:,} refused answers, the last one about each "
+            "piece."
         )
-        rows = [(name, count, f"{count / quarantined:.2%}") for name, count in reasons.items()]
-        parts.append(table(("reason", "refused answers", "share"), rows))
+    if counts or apart:
+        parts.append("One answer may have several reasons.")
+        meanings = facts.get("reason_meanings") or {}
+        rows = [
+            (
+                name,
+                meanings.get(name, ""),
+                counts.get(name, 0),
+                _percent(counts.get(name, 0), answers),
+                apart.get(name, 0),
+                _percent(apart.get(name, 0), quarantined),
+            )
+            for name in sorted({*counts, *apart})
+        ]
+        head = ("reason", "meaning", "all answers", "share", "quarantine", "share")
+        parts.append(table(head, rows))
     return "\n## Refused answers\n\n" + "\n\n".join(parts) + "\n" if parts else ""
+
+
+def _pieces(synthesis: Mapping[str, Any]) -> str:
+    """What became of the pieces of playlists, in a few sentences."""
+    count = {name: int(synthesis.get(name) or 0) for name in _PIECES}
+    text = (
+        f"Of {count['pieces']:,} pieces of playlists, {count['kept']:,} "
+        f"({_percent(count['kept'], count['pieces'])}) became conversations, "
+        f"{count['repaired']:,} of them mended. {count['calls']:,} answers took "
+        f"{count['prompt_tokens']:,} tokens of prompts and {count['completion_tokens']:,} of "
+        "answers."
+    )
+    for name, title in (("kept_at", "Which answer was kept"), ("repairs", "What was mended")):
+        if of := synthesis.get(name):
+            counts = ", ".join(f"{cell(key)} ({of[key]:,})" for key in sorted(of, key=natural))
+            text += f" {title}: {counts}."
+    return text
+
+
+def _percent(part: int, whole: int | None) -> str:
+    return f"{part / whole:.2%}" if whole else ""
 
 
 def _quality(report: Any) -> str:
     """The figures of a report, a section for each of its parts."""
     if not isinstance(report, Mapping) or not report:
         return ""
-    parts = {name: report[name] for name in sorted(report, key=natural)}
+    parts = {name: report[name] for name in sorted(report, key=natural) if name not in _TOLD}
     single = {name: one for name, one in parts.items() if not isinstance(one, Mapping)}
     blocks = figures(single)
     for name, part in parts.items():
         tables = figures(part) if isinstance(part, Mapping) else []
         if tables:
             blocks += [f"### {cell(name)}", *tables]
-    return "\n## Quality\n\n" + "\n\n".join(blocks) + "\n" if blocks else ""
+    return "\n\n".join(["\n## Quality", _UNITS, *blocks]) + "\n" if blocks else ""
 
 
 def _limits(facts: Mapping[str, Any], origin: str) -> Iterator[str]:
@@ -287,6 +335,13 @@ def _limits(facts: Mapping[str, Any], origin: str) -> Iterator[str]:
             "Tracks that the catalog lacks are missing, so a conversation may have fewer tracks "
             "here than in its source."
         )
+        published = facts["published"]
+        others = published.get("other_tracks") if isinstance(published, Mapping) else None
+        if others:
+            yield (
+                "A turn has one track here, also where it has several in the source: "
+                f"{cell(others)} further tracks are left out."
+            )
     if facts.get("demo_world"):
         yield "The catalog is fictional: no figure on it is a statement about real music."
     else:
@@ -294,10 +349,16 @@ def _limits(facts: Mapping[str, Any], origin: str) -> Iterator[str]:
     yield "A model that is trained on them prefers the artists and styles that the catalog holds."
 
 
-def _licence(license_: Any, catalog: Any) -> str:
+def _licence(license_: Any, catalog: Any, origin: str) -> str:
     texts = cell(license_) if license_ else "unknown, not stated by whoever made this dataset"
     of = cell(catalog) if catalog else "unknown, see the source of the catalog"
-    return (
+    text = (
         f"Texts: {texts}. Catalog: {of}. The texts quote titles, artists and other metadata of the "
         "catalog, so its terms matter for their use as well."
     )
+    if origin == "published" and "-nd" in str(license_ or ""):
+        text += (
+            " The licence of the source does not allow changed copies to be shared, and this is "
+            "one: keep it to yourself, or ask its owner."
+        )
+    return text

@@ -7,6 +7,8 @@ from typing import Any
 _MOST_ROWS = 200
 # From how many like entries on they are shown together.
 _MANY = 4
+# Longer lists are only counted.
+_MOST_NAMES = 30
 
 
 def figures(part: Mapping[str, Any]) -> list[str]:
@@ -111,7 +113,7 @@ def cell(value: Any) -> str:
         return f"{value:.4g}"
     if isinstance(value, list | tuple):
         plain = all(not isinstance(one, Mapping | list | tuple) for one in value)
-        if plain and len(value) <= 12:
+        if plain and len(value) <= _MOST_NAMES:
             return ", ".join(map(cell, value))
         return f"{len(value):,} values"
     text = " ".join(str(value).split())

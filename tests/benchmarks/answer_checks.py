@@ -4,8 +4,9 @@
 
 Half of the answers are good, in many voices and wrappings; half hold exactly one fault. What is
 true comes from how an answer was made (`tests/conversations/scripted_answers.py`), never from the
-checks. Figures stand apart for three parts of the phrases: those that the rules were tuned on,
-those held out from the start, and harder ones written when the rules were done. Titles and artists
+checks. Figures stand apart for four parts of the phrases: those that the rules were tuned on, those
+held out from the start, harder ones written when the rules were done, and ones of another hand, of
+which some led to a rule. Titles and artists
 are real where `FOLDER/corpus` is there, else those of a demo world. Intervals are Wilson's, 95 %;
 they take answers as independent, though two that share a phrase are not.
 """
@@ -52,7 +53,7 @@ def tracks_of(folder: Path) -> tuple[list[Track], str]:
 
 
 def scripted(tracks: list[Track], answers: int, seed: int) -> list[Scripted]:
-    """Answers, a third of them of each part of the phrases."""
+    """Answers, as many of each part of the phrases."""
     writers = [Writer(tracks, seed + n, part) for n, part in enumerate(PARTS)]
     faults = [name for name in FAULTS for _ in range(10)]
     faults += ["wrong_title"] * round(len(faults) * WRONG_TITLE_SHARE / (1 - WRONG_TITLE_SHARE))
@@ -60,7 +61,7 @@ def scripted(tracks: list[Track], answers: int, seed: int) -> list[Scripted]:
     rng.shuffle(faults)
     made = []
     for number in range(answers):
-        writer = writers[number // 2 % 3]
+        writer = writers[number // 2 % len(writers)]
         fault = faults[number // 2 % len(faults)] if number % 2 else None
         made.append(writer.good() if fault is None else writer.bad(fault))
     return made

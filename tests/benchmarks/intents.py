@@ -5,10 +5,9 @@
 The truth is of two kinds. 100 user messages of human conversations (CPCD), drawn by a seed,
 labelled by one person before the cues were tried on them, and given by conversation and turn: the
 mistakes on the first 60 were seen while the cues were written, the 40 others are held out. And
-messages of the simulator, which knows what it meant; it calls every request that starts afresh a
-change, where the cues and the labels of the human messages call it a refinement unless its words
-tell of a change. A catalog's artists would find more of the names that people type without a cue
-around them; none is given here.
+messages of the simulator, which knows what it meant; some of its phrases were seen while the cues
+were written, so its figures tell of agreement more than of skill. A catalog's artists would find
+more of the names that people type without a cue around them; none is given here.
 """
 
 import argparse

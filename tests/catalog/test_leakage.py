@@ -7,7 +7,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from talkplay_hf.catalog.leakage import check_cold_unseen, check_conversations, check_splits
+from talkplay_hf.catalog.leakage import (
+    HeldOut,
+    check_cold_unseen,
+    check_conversations,
+    check_splits,
+)
 from talkplay_hf.catalog.schema import Catalog, Conversation, Message, Playlist, Track
 from talkplay_hf.catalog.splits import SplitOptions, cold_tracks, with_splits
 from talkplay_hf.conversations.simulation.simulator import simulate
@@ -186,3 +191,17 @@ def test_a_training_conversation_plays_no_cold_track(source: str | None):
 def test_simulated_conversations_keep_to_their_playlists(world: Catalog):
     assert not cold_tracks(world).any()
     check_conversations(world, simulate(world, count=60))
+
+
+def test_a_leak_has_a_reason_to_count_it_under():
+    held_out = HeldOut(catalog())
+    reasons = {
+        "held_out_playlist": conversation("train", "test", 0),
+        "unknown_playlist": conversation("validation", "elsewhere", 0),
+        "cold_track": conversation("train", None, 10),
+    }
+    for reason, one in reasons.items():
+        leak = held_out.leak(one)
+        assert leak is not None
+        assert leak.reason == reason
+    assert held_out.leak(conversation("train", "train", 0)) is None

@@ -18,6 +18,8 @@ from scripted_texts import (
     MORE_REPLIES,
     MORE_WRONG_REPLIES,
     OPENINGS,
+    OTHER_REPLIES,
+    OTHER_WRONG_REPLIES,
     REPLIES,
     WRONG_BARE_REPLIES,
     WRONG_REPLIES,
@@ -27,9 +29,12 @@ from talkplay_hf.catalog.schema import Track
 from talkplay_hf.conversations.synthesis.pieces import Piece
 
 Item = dict[str, Any]
-PARTS = ("tuned", "heldout", "late")
+PARTS = ("tuned", "heldout", "late", "other")
 _MORE = {REPLIES: MORE_REPLIES, WRONG_REPLIES: MORE_WRONG_REPLIES}
-_LATE = {REPLIES: LATE_REPLIES, WRONG_REPLIES: LATE_WRONG_REPLIES}
+_APART = {
+    "late": {REPLIES: LATE_REPLIES, WRONG_REPLIES: LATE_WRONG_REPLIES},
+    "other": {REPLIES: OTHER_REPLIES, WRONG_REPLIES: OTHER_WRONG_REPLIES},
+}
 # how a wrong name is chosen
 WRONG_NAMES = (
     "piece", "piece", "same_artist", "outside", "outside", "near", "artist_swapped", "bare",
@@ -64,7 +69,7 @@ class Writer:
         tracks (`Sequence[Track]`): The tracks to write about.
         seed (`int`): The seed.
         part (`str`): Which phrases to use: those that rules were tuned on, those held out from
-            the start, or those that were written later.
+            the start, those that were written later, or those of another hand.
     """
 
     def __init__(self, tracks: Sequence[Track], seed: int, part: str = "tuned") -> None:
@@ -79,9 +84,9 @@ class Writer:
                 self.by_word.setdefault(word, []).append(track)
 
     def phrases(self, texts: tuple[str, ...]) -> list[str]:
-        """The held-out third of some phrases, the others, or later ones."""
-        if self.part == "late" and texts in _LATE:
-            return list(_LATE[texts])
+        """The held-out third of some phrases, the others, or those of a part of its own."""
+        if texts in _APART.get(self.part, ()):
+            return list(_APART[self.part][texts])
         if self.part == "tuned":
             return [*(text for n, text in enumerate(texts) if n % 3 != 2), *_MORE.get(texts, ())]
         return list(texts[2::3])

@@ -116,6 +116,49 @@ def test_what_an_earlier_run_spent_counts():
     ]
 
 
+def test_a_journal_goes_on_counting_with_the_calls_that_were_lost(tmp_path):
+    journal = tmp_path / "spent"
+
+    async def lost(budget: Budget) -> None:
+        await budget.call(50).__aenter__()  # and the process is killed
+
+    first = Budget(journal=journal)
+    assert not journal.exists()
+    run_all(first, [Call(10, 4, 1), Call(10, 0, 2)])
+    asyncio.run(lost(first))
+
+    async def unsent(budget: Budget) -> None:
+        async with budget.call(30) as charge:
+            charge.sent, charge.tokens = False, 0
+
+    asyncio.run(unsent(first))
+    later = Budget(journal=journal)
+    assert (later.calls, later.tokens) == (3, 54)
+    assert (Budget(calls=9, tokens=1, journal=journal).calls, later.tokens) == (9, 54)
+    journal.write_bytes(journal.read_bytes() + b"1 \xff")
+    assert Budget(journal=journal).calls == 3
+    assert run_all(Budget(4, journal=journal), [Call(1, 1, 0)] * 2) == [True, False]
+    journal.unlink()
+    asyncio.run(unsent(Budget(journal=journal)))
+    assert not journal.exists()
+
+
+def test_an_answer_is_not_lost_with_the_line_that_counts_it(tmp_path):
+    folder = tmp_path / "gone"
+    folder.mkdir()
+
+    async def call(budget: Budget) -> str:
+        async with budget.call(10):
+            (folder / "spent").unlink()
+            folder.rmdir()
+        return "the answer"
+
+    budget = Budget(journal=folder / "spent")
+    assert asyncio.run(call(budget)) == "the answer"
+    with pytest.raises(OSError):
+        asyncio.run(call(budget))
+
+
 def test_the_refusal_says_which_cap_and_what_to_do():
     async def refused(budget: Budget) -> None:
         async with budget.call(2000):

@@ -10,13 +10,12 @@ from hypothesis import strategies as st
 
 from talkplay_hf.catalog.schema import Track
 from talkplay_hf.conversations.checks.answers import (
-    REASONS,
     REPAIRS,
     Limits,
     judge_answer,
     messages_of,
 )
-from talkplay_hf.conversations.checks.verdict import Turn, Verdict
+from talkplay_hf.conversations.checks.verdict import REASONS, Turn, Verdict
 from talkplay_hf.conversations.synthesis.pieces import Piece
 from talkplay_hf.errors import ConfigError, InputError
 
@@ -40,6 +39,11 @@ REPLIES = (
     "Here is one with a big voice.", "This one builds slowly and then takes off.",
     "A synthesizer party, that's what you need.", "Let me play you a summer classic.",
 )  # fmt: skip
+
+
+TEMPLATE = """Write a dialogue.
+{"user": "Hi, do you have a sad folk song with a woman singing?"}
+The assistant recommends a track that fits. ("Lovely. More, please!")"""
 
 
 def answer(
@@ -223,6 +227,12 @@ RIGHT = (
     "It's perfect for a \"Sunday Morning\" playlist.",
     "Some smooth R&B by Adele for you.",
     "「Hello」、アデルの名曲です。",
+    "Hello, sung by Adele with all her might.",
+    "Adele – Hello, all tears.",
+    "You'll love how it's sung by Adele, half whisper, half shout.",
+    "Guitar - Piano - Strings: it has all of these.",
+    "\"Wow\" is the right word for that chorus.",
+    "It's the kind of \"Sunday Best\" soul that fills a room.",
 )  # fmt: skip
 WRONG = (
     "You got it! \"Rolling in the Deep\" by Adele fits.",
@@ -240,6 +250,14 @@ WRONG = (
     "Playing Sprawl II now, from Arcade Fire.",
     "I recommend 1999 by Prince.",
     "Why? by Bronski Beat, that's what you need.",
+    "I've lined up Velvet Staircase, performed by Anna Lindqvist.",
+    "Here comes Broken Halo Avenue, sung by Adele.",
+    "I've lined up Home, performed by Edward Sharpe.",
+    "This is \"Hello\", sung by Billie Eilish.",
+    "Here you go: Arcade Fire – Hello",
+    "Arcade Fire - Hello, all tears.",
+    "Now playing Home (Edward Sharpe & The Magnetic Zeros).",
+    "Title: Home\nArtist: Edward Sharpe",
 )  # fmt: skip
 
 
@@ -262,6 +280,42 @@ def test_earlier_tracks_and_parts_of_titles_may_be_named(reply: str) -> None:
     assert reasons(answer(HELLO, SPRAWL, replies=(REPLIES[0], reply))) == set()
     if "Sprawl" in reply or "Mountains" in reply:
         assert reasons(answer(HELLO, SPRAWL, replies=(reply, REPLIES[1]))) == {"wrong_title"}
+
+
+def test_a_quoted_title_without_capitals_is_a_name_when_it_is_long() -> None:
+    track = Track("other", "all the good girls", "Billie Eilish")
+    tracks = {HELLO: TRACKS[HELLO], "other": track}
+    for reply in ("Next is “all the good girls”, a staple.", 'I like "all the good girls" a lot.'):
+        verdict = judge_answer(
+            json.dumps(answer(HELLO, replies=(reply,))), Piece("p", (HELLO,), ("other",)), tracks,
+            LIMITS,
+        )  # fmt: skip
+        assert [problem.reason for problem in verdict.problems] == ["wrong_title"]
+
+
+def test_hidden_characters_of_a_title_may_come_back() -> None:
+    track = Track("one", "Be Your Friend\u202c", "Vigiland")
+    said = json.dumps(answer("one", replies=("Here's Be Your Friend\u202c by Vigiland.",)))
+    assert judge_answer(said, Piece("p", ("one",)), {"one": track}, LIMITS).valid
+    other = said.replace("u202c", "u202d")
+    assert not judge_answer(other, Piece("p", ("one",)), {"one": track}, LIMITS).valid
+
+
+def test_an_artist_may_have_by_in_the_name() -> None:
+    track = Track("one", "Where Is My Mind?", "Trampled by Turtles")
+    said = json.dumps(answer("one", replies=("Here's Trampled by Turtles at their best.",)))
+    assert judge_answer(said, Piece("p", ("one",)), {"one": track}, LIMITS).valid
+
+
+def test_a_guest_of_the_title_is_an_artist_of_it() -> None:
+    for reply in ("Here I Am, sung by Drake.", "Drake - Here I Am", '"Here I Am" by Drake'):
+        assert reasons(answer(HELLO, HERE, replies=(REPLIES[0], reply))) == set()
+
+
+def test_a_title_is_written_without_its_guests_but_with_its_remix() -> None:
+    track = Track("one", "Bounce (Deorro Remix) [feat. Big Nab]", "Orkestrated")
+    items = answer("one", replies=("So this one's Bounce (Deorro Remix) by Orkestrated.",))
+    assert judge_answer(json.dumps(items), Piece("p", ("one",)), {"one": track}, LIMITS).valid
 
 
 def test_a_title_of_the_user_may_be_compared_with_but_not_offered() -> None:
@@ -354,3 +408,28 @@ def test_what_is_kept_is_kept_again_without_a_repair(
         for message in messages_of(verdict.turns, PIECE)
     ]
     assert judged(items) == Verdict(verdict.turns)
+
+
+@pytest.mark.parametrize(
+    ("said", "copied"),
+    [
+        ("Hi, do you have a sad folk song with a woman singing?", True),
+        ("hi - do you have a SAD folk song", True),
+        ("The assistant recommends a track that fits.", True),
+        ("Hi, do you have a sad jazz song with a woman singing?", False),
+        ("Lovely. More, please!", False),
+        ("And do you have a sad folk song with a woman singing?", False),
+    ],
+)
+def test_a_text_is_no_sentence_of_the_prompt(said: str, copied: bool):
+    users = (USERS[0], said, *USERS[2:])
+    verdict = judged(answer(HELLO, SPRAWL, PRINCE, users=users), template=TEMPLATE)
+    assert ("copied_prompt" in {problem.reason for problem in verdict.problems}) == copied
+    replies = (REPLIES[0], said, *REPLIES[2:])
+    verdict = judged(answer(HELLO, SPRAWL, PRINCE, replies=replies), template=TEMPLATE)
+    assert ("copied_prompt" in {problem.reason for problem in verdict.problems}) == copied
+
+
+def test_a_heading_of_the_prompt_is_nothing_that_anyone_says():
+    verdict = judged(answer(HELLO, SPRAWL, users=("MUSIC PLAYLIST", USERS[1])))
+    assert {problem.reason for problem in verdict.problems} == {"leaked_prompt"}

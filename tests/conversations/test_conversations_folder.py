@@ -14,6 +14,7 @@ import pytest
 from talkplay_hf.catalog.constraints import Constraint
 from talkplay_hf.catalog.schema import Conversation, Message
 from talkplay_hf.conversations import dataset
+from talkplay_hf.conversations.checks.verdict import REASONS
 from talkplay_hf.conversations.dataset import (
     CONVERSATION_SCHEMA,
     ConversationWriter,
@@ -131,6 +132,8 @@ def test_the_manifest_has_the_hash_of_every_file_and_the_counts(tmp_path: Path):
     assert manifest["splits"]["train"] == {"conversations": 2, "turns": 2, "messages": 4}
     assert manifest["languages"] == {"en": 2}
     assert manifest["quarantine_reasons"] == {"unknown_track": 1, "too_long": 1}
+    assert manifest["reason_meanings"] == {"unknown_track": REASONS["unknown_track"]}
+    assert REASONS["unknown_track"] in (folder / files.CARD).read_text(encoding="utf-8")
 
 
 def test_refused_answers_are_kept_apart(tmp_path: Path):

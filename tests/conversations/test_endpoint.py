@@ -1,6 +1,7 @@
 """The client of language models: what it sends, what it reads, and where its key goes."""
 
 import asyncio
+import gc
 import json
 import subprocess
 import sys
@@ -50,7 +51,7 @@ def test_only_what_is_set_is_sent_and_recorded():
         assert body.pop("messages") == CHAT
         body.pop("stream", None)
         assert body == model.parameters
-    assert first == {"max_tokens": 50, "temperature": 1.0}
+    assert first == {"max_tokens": 50}
     assert second == {
         "max_completion_tokens": 50,
         "top_p": 0.9,
@@ -105,6 +106,23 @@ def test_a_redirect_is_named_and_not_followed():
 def test_an_empty_answer_with_a_reason_is_an_answer():
     with FaultyServer([answer("", finish_reason="length")]) as server:
         assert ask(model_of(server)) == Answer("", "length", 5, 0)
+
+
+def test_connections_are_closed_when_the_loop_ends(recwarn):
+    with FaultyServer([answer()]) as server:
+        model = model_of(server)
+        ask_many(model, 3)
+        assert model._http.is_closed
+    gc.collect()
+    assert [one for one in recwarn if one.category is ResourceWarning] == []
+
+
+def test_connections_are_kept_from_call_to_call():
+    async def several(model: EndpointModel) -> set[int]:
+        return {id(model._http) for _ in range(3) if await model.complete(CHAT)}
+
+    with FaultyServer([answer()]) as server:
+        assert len(asyncio.run(several(model_of(server)))) == 1
 
 
 def test_a_model_serves_one_event_loop_after_the_other():

@@ -174,9 +174,8 @@ def test_nobody_listening_ends_the_run_and_counts_no_call():
         status(400),
         status(413),
         status(422),
-        answer("...", finish_reason="content_filter"),
     ],
-    ids=["too long", "400", "413", "422", "filtered"],
+    ids=["too long", "400", "413", "422"],
 )
 def test_a_chat_that_is_refused_is_asked_once_and_others_go_on(fault: Reply):
     with FaultyServer([fault, answer("fine")]) as server:
@@ -186,6 +185,13 @@ def test_a_chat_that_is_refused_is_asked_once_and_others_go_on(fault: Reply):
         assert not isinstance(error.value, PromptFailedError)
         assert server.count == 1
         assert ask(model).text == "fine"
+
+
+def test_an_answer_that_was_filtered_is_an_answer_that_was_paid():
+    with FaultyServer([answer("half of it", finish_reason="content_filter")]) as server:
+        model = model_of(server)
+        assert ask(model) == Answer("half of it", "content_filter", 5, 3)
+        assert model.budget.tokens == 8
 
 
 def test_a_parameter_that_the_server_does_not_know_ends_the_run_unless_it_worked_before():

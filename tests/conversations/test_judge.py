@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import json
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -155,7 +156,10 @@ def test_agreement_is_of_the_part_that_is_judged_twice(
     assert report["judged"] == 10
     shown = [text[0]["content"].split("Rate it on")[0] for text in model.chats]
     assert shown[10:] == shown[:3]  # the same conversations,
-    assert [one[0] for one in model.chats[10:]] != [one[0] for one in model.chats[:3]]  # new order
+    rubric = [text[0]["content"].split("Rate it on")[1] for text in model.chats]
+    orders = [re.findall(r"^- (\w+):", text, re.M) for text in rubric]
+    assert orders[10:] == [order[::-1] for order in orders[:3]]
+    assert len(set(map(tuple, orders))) > 5
 
 
 def test_a_spent_budget_keeps_what_was_judged(conversations: list[Conversation], world: Catalog):

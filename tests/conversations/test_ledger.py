@@ -1,6 +1,7 @@
 """The ledger of answers: nothing paid is lost, nothing half-written is believed."""
 
 import asyncio
+import fcntl
 import json
 import resource
 import subprocess
@@ -193,6 +194,42 @@ def test_usage_is_counted_and_comes_back(path: Path):
     with Ledger(path) as ledger:
         assert ledger.usage == Usage(calls=3, prompt_tokens=207, completion_tokens=25)
         assert ledger.usage.tokens == 232
+
+
+def test_a_ledger_without_an_answer_leaves_no_file(path: Path):
+    Ledger(path).close()
+    assert not path.exists()
+    path.touch()
+    Ledger(path).close()
+    assert path.exists()  # it was there before
+
+
+def test_a_ledger_that_is_removed_while_another_opens_it_takes_no_answers(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    lock = fcntl.flock
+
+    def removed_meanwhile(file: int, how: int) -> None:
+        path.unlink()
+        lock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", removed_meanwhile)
+    with pytest.raises(ArtifactError, match="was removed"):
+        Ledger(path)
+
+
+def test_what_is_no_file_is_refused():
+    with pytest.raises(ArtifactError, match="/dev/null: is not a file"):
+        Ledger("/dev/null")
+
+
+def test_which_models_have_answered_is_known(path: Path):
+    store(path, a_record(1, model="a"), a_record(2, model="b", refusal="no"))
+    with Ledger(path) as ledger:
+        assert ledger.answered_by("a")
+        assert not ledger.answered_by("b")
+        asyncio.run(ledger.store(a_record(3, model="b")))
+        assert ledger.answered_by("b")
 
 
 def test_one_process_at_a_time(path: Path):

@@ -8,59 +8,20 @@ from pathlib import Path
 import pytest
 import torch
 from asking import CHAT, ask, ask_many
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from tiny_chat import save_chat_model
 
 from talkplay_hf.conversations.llm.budget import Budget
 from talkplay_hf.conversations.llm.language_model import Answer
 from talkplay_hf.conversations.llm.local_model import LocalOptions, TransformersModel
 from talkplay_hf.errors import BudgetError, ConfigError, LanguageModelError, PromptRefusedError
 
-TEMPLATE = (
-    "{% for m in messages %}{% if m.role == 'music' %}{{ raise_exception('no such role') }}"
-    "{% endif %}<|{{ m.role }}|>{{ m.content }}<end>{% endfor %}"
-    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
-)
 CONTEXT = 256
 
 
 @pytest.fixture(scope="session")
 def chat_model(tmp_path_factory) -> Path:
-    """A byte-level Llama of random weights with a chat template, and with a generation config
-    that would ruin every answer if it were heeded."""
     folder = tmp_path_factory.mktemp("chat") / "tiny-chat"
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    backend = Tokenizer(models.BPE({letter: at for at, letter in enumerate(alphabet)}, []))
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    backend.decoder = decoders.ByteLevel()
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<end>")
-    tokenizer.add_special_tokens(
-        {"additional_special_tokens": ["<|user|>", "<|assistant|>", "<|system|>", "<also-end>"]}
-    )
-    tokenizer.chat_template = TEMPLATE
-    tokenizer.save_pretrained(folder)
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        max_position_embeddings=CONTEXT,
-        initializer_range=0.3,
-    )
-    model = LlamaForCausalLM(config)
-    ends = [tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids("<also-end>")]
-    model.generation_config = GenerationConfig(
-        eos_token_id=ends,
-        do_sample=True,
-        temperature=0.01,
-        top_k=1,
-        repetition_penalty=9.0,
-        suppress_tokens=list(range(200)),
-        max_length=4,
-    )
-    model.save_pretrained(folder)
+    save_chat_model(folder, CONTEXT)
     return folder
 
 

@@ -40,6 +40,18 @@ def pace(clock: Clock | None = None, **options) -> Pace:
     return Pace(values.pop("concurrency"), clock=clock or FastTime().clock, **values)
 
 
+def test_a_long_pause_is_told_once_for_all_who_wait(caplog):
+    paced = pace()
+    for _ in range(4):
+        paced.limited(0, 40, "slow down")
+    assert caplog.messages == ["a rate limit pauses all calls for 40 s (slow down)"]
+    caplog.clear()
+    pace().limited(0, 1, "slow down")
+    with pytest.raises(LanguageModelError):
+        pace().limited(0, 5000, "slow down")
+    assert caplog.messages == []
+
+
 def test_limits_of_calls_that_were_in_flight_together_halve_the_concurrency_once():
     paced = pace()
     for _ in range(4):

@@ -191,13 +191,20 @@ def test_refused_answers_stand_with_their_reasons(
     world: Catalog, report: dict[str, Any], tmp_path: Path
 ):
     rows = [
-        {"piece_id": f"piece-{n}", "reasons": ["unparsable"], "details": ["no list"], "answer": a}
+        {
+            "piece_id": f"piece-{n}",
+            "reasons": ["refused_by_model"],
+            "details": ["no list"],
+            "answer": a,
+        }
         for n, a in enumerate(["Sure! [", None] * 10)
     ]
-    write_page(tmp_path / "page.html", plain_talks(world, 3), world, report, quarantine=rows)
-    page = read(tmp_path / "page.html")
-    assert "12 refused answers" in page.text
-    assert page.text.count("unparsable") == 12
+    path = tmp_path / "page.html"
+    write_page(path, plain_talks(world, 3), world, report, quarantine=rows)
+    page = read(path)
+    assert "12 of 20 refused answers" in page.text
+    assert page.text.count("refused_by_model") == 12
+    assert "the model or its provider would not answer" in path.read_text(encoding="utf-8")
     assert page.text.count("Sure! [") == 6
     assert "piece-11" in page.text
     assert "piece-12" not in page.text

@@ -15,11 +15,13 @@ from hypothesis import strategies as st
 from plain_talks import plain_talks
 
 from talkplay_hf.catalog.schema import Catalog, Conversation, Message, Playlist, Track
+from talkplay_hf.conversations.checks.verdict import REASONS
 from talkplay_hf.conversations.intents import detect_intents, taxonomy
 from talkplay_hf.conversations.quality.coverage import Coverage, TrackWords, talked_about
 from talkplay_hf.conversations.quality.diversity import distinct_n, near_duplicates, words
 from talkplay_hf.conversations.quality.report import quality_report, quality_text
 from talkplay_hf.conversations.quality.sampling import sample_conversations, tracks_of
+from talkplay_hf.conversations.synthesis.report import NOT_ASKED, REFUSED
 from talkplay_hf.errors import InputError, MissingExtraError
 
 SOME_TEXT = st.lists(st.sampled_from(["a", "b", "c", "Déjà", "don't", ",", "音楽"]), max_size=8)
@@ -212,11 +214,29 @@ def test_cues_of_english_are_not_used_on_other_languages():
     )
     assert coverage.intents()["detected"] == 0
     assert len(coverage.intents()["unseen"]) == len(taxonomy())
+    assert {row["conversations"] for row in coverage.intents()["by_intent"].values()} == {None}
     modalities = coverage.modalities()
     assert modalities["not_english"] == 1
     assert modalities["user"]["metadata"] == {"messages": 1.0, "of_track": 1.0}
     assert modalities["user"]["semantic"] == {"messages": 0.0, "of_track": 0.0}
     assert coverage.naming() == {"replies": 1, "title": 1.0, "artist": 0.0, "either": 1.0}
+
+
+def test_what_cannot_be_read_is_said_and_left_out_of_the_shares():
+    german = talk(Message("user", "Etwas Jazz bitte"), language="de")
+    text = quality_text(quality_report([german]))
+    assert "no user message can be read for intents" in text
+    assert "1 of them are not English" in text
+    assert "never seen" not in text
+    english = talk(Message("user", "Some jazz, please"), language="en", name="e")
+    report = quality_report([german, german, english])
+    assert report["intents"]["by_intent"]["genre"]["conversations"] == 1.0
+    text = quality_text(report)
+    assert "2 of them are not English" in text
+    # nothing was declared, and there are no playlists and no replies
+    assert "asked for" not in text
+    assert "of its playlist" not in text
+    assert "name the title" not in text
 
 
 def test_a_request_belongs_to_the_track_after_it_and_a_reply_to_the_one_before():
@@ -356,7 +376,13 @@ def test_reject_rates_come_from_the_synthesis(world: Catalog):
         "quarantined": {"unknown_track": 0.2, "not_asked": 0.2},
     }
     assert report["synthesis"] == synthesis
-    assert re.search(r"unknown_track +0\.0 % +12\.5 % +20\.0 %", quality_text(report))
+    text = quality_text(report)
+    assert re.search(r"unknown_track +0\.0 % +12\.5 % +20\.0 % +a track is neither of", text)
+    assert re.search(r"not_asked +0\.0 % +0\.0 % +20\.0 % +no answer has come", text)
+
+
+def test_every_reason_of_a_synthesis_has_a_meaning():
+    assert {NOT_ASKED, REFUSED} <= set(REASONS)
 
 
 def stream(count: int) -> Iterator[Conversation]:

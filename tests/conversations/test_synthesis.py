@@ -3,6 +3,7 @@
 import asyncio
 import signal
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -255,7 +256,7 @@ def test_what_the_model_refuses_is_not_asked_again(run: Run):
         if number % 3 == 0:
             raise PromptRefusedError("the content was filtered")
 
-    model = ScriptedModel(before=before)
+    model = ScriptedModel(before=before, concurrency=1)
     assert run.ask(model).finished == len(run.pieces)
     again = ScriptedModel()
     run.ask(again)
@@ -264,6 +265,45 @@ def test_what_the_model_refuses_is_not_asked_again(run: Run):
     rows = load_quarantine(run.out)
     assert len(rows) == report.final_reasons["refused_by_model"] == len(model.chats) // 3
     assert {detail for row in rows for detail in row["details"]} == {"the content was filtered"}
+
+
+def test_a_refusal_counts_once_the_model_has_answered_something(run: Run):
+    def refuse(number: int) -> None:
+        raise PromptRefusedError("no chat template is set")
+
+    asked = run.ask(ScriptedModel(before=refuse))
+    assert (asked.finished, asked.failed) == (0, len(run.pieces))
+    assert asked.failure == "no chat template is set"
+    assert not run.path.exists()
+    asked = run.ask(ScriptedModel())
+    assert (asked.finished, asked.kept) == (len(run.pieces), len(run.pieces))
+
+
+def test_an_answer_that_a_filter_cut_off_is_stored_and_not_asked_again(run: Run):
+    class Filtered(ScriptedModel):
+        async def complete(self, chat, schema=None):
+            answer = await super().complete(chat, schema)
+            return replace(answer, finish_reason="content_filter")
+
+    model = Filtered()
+    assert run.ask(model).finished == len(model.chats) == len(run.pieces)
+    report = run.save()
+    assert report.final_reasons == {"refused_by_model": len(run.pieces)}
+    assert report.completion_tokens > 0
+    [row, *_] = load_quarantine(run.out)
+    assert row["details"] == ["the answer was filtered"]
+    assert len(row["answer"]) > 20
+
+
+def test_progress_tells_what_was_kept(run: Run):
+    told: list[Asked] = []
+    model = ScriptedModel(bad_share=0.7)
+    asked = run.with_ledger(
+        model, lambda one: asyncio.run(one.ask(run.pieces, progress=told.append))
+    )
+    assert told[-1] == asked
+    assert [one.finished for one in told] == [*range(1, len(run.pieces) + 1)]
+    assert run.save(model).kept == asked.kept < asked.finished
 
 
 def test_a_call_that_failed_is_asked_again_by_the_next_run(run: Run):
@@ -339,7 +379,7 @@ def test_a_faulty_server_costs_nothing_but_time(run: Run):
     with FaultyServer(script) as server:
         asked = run.ask(endpoint(server))
         report = run.save(endpoint(server))
-    assert asked == Asked(len(run.pieces))
+    assert asked == Asked(len(run.pieces), kept=report.kept)
     assert report.calls == server.count - 10
     assert report.kept + report.quarantined == len(run.pieces)
     assert report.kept > len(run.pieces) / 2

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 from faulty_server import FaultyServer, Reply, Request, status
 from scripted_writer import reply_to
+from tiny_chat import save_chat_model
 
 from talkplay_hf.catalog.schema import Catalog
 from talkplay_hf.cli import main
@@ -69,7 +71,7 @@ def test_the_summary_names_what_was_kept_and_why_the_rest_was_not(synthesize: Ta
 
 def test_a_dry_run_pays_nothing_and_shows_a_prompt(synthesize: Talkplay, tmp_path: Path):
     with FaultyServer([status(500)]) as server:
-        code, out, _ = synthesize(server, "--dry-run")
+        code, out, _ = synthesize(server, "--dry-run", "--api-key-env", "NOT_SET")
         told = json.loads(synthesize(server, "--dry-run", "--max-tokens", 100, "--json")[1])
         assert server.count == 0
     assert code == 0
@@ -96,6 +98,61 @@ def test_a_cap_leaves_a_dataset_and_says_how_to_go_on(synthesize: Talkplay, tmp_
         assert json.loads(out)["calls"] == needed
 
 
+def test_retries_of_an_earlier_run_count_towards_a_cap(synthesize: Talkplay):
+    def script(request: Request) -> Reply:
+        return status(500) if request.number % 2 == 0 else reply_to(request)
+
+    with FaultyServer(script) as server:
+        for cap in (3, 6):
+            assert synthesize(server, "--max-calls", cap, "--concurrency", 1)[0] == 3
+            assert server.count == cap
+
+
+def test_fields_of_the_request_are_set_by_flags(synthesize: Talkplay):
+    with FaultyServer(lambda request: reply_to(request)) as server:
+        code, _, _ = synthesize(
+            server, "--max-tokens", 700, "--max-tokens-field", "max_completion_tokens",
+            "--field", "reasoning_effort=low", "--field", 'options={"top_k": 5}', "--top-p", 0.9,
+        )  # fmt: skip
+        assert code == 0
+        body = server.requests[0].body
+        assert body.pop("stream", False) is False
+        assert set(body) - {"model", "messages"} == {
+            "max_completion_tokens", "reasoning_effort", "options", "top_p",
+        }  # fmt: skip
+        assert (body["options"], body["max_completion_tokens"]) == ({"top_k": 5}, 700)
+        code, _, err = synthesize(server, "--field", "temperature=1")
+        assert (code, "extra: cannot set temperature" in err) == (2, True)
+
+
+def test_a_model_in_this_process_writes_and_a_dry_run_does_not_load_it(
+    talkplay: Talkplay, world_folder: Path, tmp_path: Path
+):
+    def run(model: Path, *flags: object) -> tuple[int, str, str]:
+        return talkplay(
+            "synthesize", world_folder, tmp_path / "out", "--writer", "transformers",
+            "--model", model, "--playlists", 2, "--pieces", 1, "--piece-size", 2,
+            "--max-tokens", 8, "--attempts", 2, "--device", "cpu", "--json", "--prompt", prompt,
+            *flags,
+        )  # fmt: skip
+
+    prompt, empty, model = (tmp_path / name for name in ("prompt.jinja", "empty", "model"))
+    prompt.write_text("Talk about {{ tracks[0].facts.title }}.")
+    empty.mkdir()
+    assert json.loads(run(empty, "--dry-run")[1])["answer_tokens"] == 16
+    code, _, err = run(empty)
+    assert (code, "cannot be loaded" in err) == (2, True)
+    assert {*tmp_path.iterdir()} == {prompt, empty}
+    save_chat_model(model, context=2048)
+    code, out, _ = run(model)
+    report = json.loads(out)
+    assert (code, report["calls"], report["quarantined"]) == (0, 4, 2)
+    assert report["completion_tokens"] > 0
+    shutil.rmtree(model)  # harvesting reads the name alone
+    model.mkdir()
+    assert json.loads(run(model, "--max-calls", 0)[1]) == report
+
+
 def test_a_model_that_cannot_be_asked_leaves_nothing_behind(synthesize: Talkplay, tmp_path: Path):
     with FaultyServer([status(401, "no such key")]) as server:
         code, _, err = synthesize(server)
@@ -103,6 +160,7 @@ def test_a_model_that_cannot_be_asked_leaves_nothing_behind(synthesize: Talkplay
     assert len(err.strip().splitlines()) == 1
     assert "no such key" in err
     assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "out.ledger.jsonl").exists()
 
 
 def test_an_interrupt_says_what_is_safe_and_how_to_go_on(synthesize: Talkplay, tmp_path: Path):
@@ -194,3 +252,16 @@ def test_the_simulator_writes_in_several_languages(
     for one in made:
         texts = " ".join(m.content for m in one.messages)
         assert not any(titles[m.track_id] in texts for m in one.messages if m.track_id)
+
+
+@pytest.mark.parametrize("writer", ["simulator", "endpoint"])
+def test_the_card_says_that_the_demo_world_is_fictional(
+    talkplay: Talkplay, synthesize: Talkplay, world_folder: Path, tmp_path: Path, writer: str
+):
+    if writer == "simulator":
+        talkplay("synthesize", world_folder, tmp_path / "out", "--count", 5)
+    else:
+        with FaultyServer(reply_to) as server:
+            synthesize(server)
+    card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    assert "The catalog is fictional." in card

@@ -59,11 +59,10 @@ def test_the_front_matter_parses_back() -> None:
 
 
 def test_the_body_says_how_it_was_made_and_what_was_refused() -> None:
-    rejects = {"answers": 1600, "kept": 1500, "reasons": {"unknown_track": 80}}
+    rejects = {"answers": 1600, "unknown_track": 80}
     made_from = {"catalog": "c" * 64}
-    text = conversations_card(
-        COUNTED | {"generator": GENERATOR, "rejects": rejects, "made_from": made_from}
-    )
+    told = {"rejects": rejects, "reason_meanings": {"unknown_track": "a track of another list"}}
+    text = conversations_card(COUNTED | told | {"generator": GENERATOR, "made_from": made_from})
     for line in (
         "| train | 1,000 | 7,120 | 7.12 |",
         "| generator / model | org/model |",
@@ -71,8 +70,8 @@ def test_the_body_says_how_it_was_made_and_what_was_refused() -> None:
         "| generator / parameters / temperature | 0.7 |",
         "| generator / seed | 12345 |",
         f"| SHA-256 of the catalog | {'c' * 64} |",
-        "| reasons / unknown_track | 80 | 5.00% |",
-        "| unknown_track | 3 | 75.00% |",
+        "| too_long |  | 0 | 0.00% | 1 | 25.00% |",
+        "| unknown_track | a track of another list | 80 | 5.00% | 3 | 75.00% |",
         "Languages: en (1,200), fr (200), not stated (100).",
     ):
         assert line in text
@@ -118,6 +117,48 @@ def test_a_card_claims_no_licence_that_was_not_told(
     assert card.data.to_dict().get("license_name") == name
     assert words in card.text
     assert ("Catalog: unknown, see the source" in card.text) == ("catalog_license" not in facts)
+
+
+def test_what_became_of_the_pieces_is_told_once() -> None:
+    synthesis = {
+        "pieces": 80, "kept": 60, "repaired": 15, "calls": 100, "prompt_tokens": 5000,
+        "completion_tokens": 700, "kept_at": {"1": 50, "2": 10}, "repairs": {"quotes": 15},
+    }  # fmt: skip
+    quality = {"synthesis": synthesis, "rejects": {"kept": 0.75}, "turns": {"mean": 7.0}}
+    text = conversations_card(COUNTED | {"synthesis": synthesis, "quality": quality})
+    assert "Of 80 pieces of playlists, 60 (75.00%) became conversations, 15 of them mended" in text
+    assert "Which answer was kept: 1 (50), 2 (10)." in text
+    assert "What was mended: quotes (15)." in text
+    assert "100 answers took 5,000 tokens of prompts and 700 of answers" in text
+    assert "synthesis /" not in text
+    assert "### rejects" not in text
+    assert "### synthesis" not in text
+    assert "| mean | 7 |" in text
+
+
+def test_a_published_set_is_named_with_what_was_left_out_of_it() -> None:
+    published = {"source": "A | set", "url": "https://example.org/set", "other_tracks": 4592}
+    text = conversations_card(COUNTED | {"published": published})
+    assert "taken from a published dataset (A \\| set, https://example.org/set)" in text
+    assert "4,592 further tracks are left out" in text
+    assert "further tracks" not in conversations_card(COUNTED | {"published": "A set"})
+
+
+def test_a_licence_without_derivatives_is_warned_of() -> None:
+    warning = "does not allow changed copies to be shared"
+    for license, warned in (
+        ("cc-by-nc-nd-4.0", True),
+        ("cc-by-nd-4.0", True),
+        ("cc-by-4.0", False),
+    ):
+        text = conversations_card(COUNTED | {"published": {"source": "S", "license": license}})
+        assert (warning in text) == warned
+
+
+def test_names_of_a_long_list_are_shown() -> None:
+    names = [f"name{n}" for n in range(23)]
+    text = conversations_card(COUNTED | {"quality": {"intents": {"unseen": names}}})
+    assert f"| unseen | {', '.join(names)} |" in text
 
 
 def test_a_fictional_catalog_is_named_as_one() -> None:

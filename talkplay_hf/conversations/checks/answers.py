@@ -1,4 +1,4 @@
-"""The rules that a conversation of a language model must keep (paper 3.2, A.1), and their names."""
+"""The rules that a conversation of a language model must keep (paper 3.2, A.1)."""
 
 import re
 from collections import Counter
@@ -9,35 +9,11 @@ from talkplay_hf.catalog.schema import Message, Track
 from talkplay_hf.conversations.checks.name_words import keys_of
 from talkplay_hf.conversations.checks.parse import READ_REPAIRS, Said, parse_answer
 from talkplay_hf.conversations.checks.reply_claims import ReplyReader
-from talkplay_hf.conversations.checks.text_leaks import find_leaks, telling_ids
+from talkplay_hf.conversations.checks.text_leaks import find_leaks, names_in, telling_ids
 from talkplay_hf.conversations.checks.verdict import Problem, Turn, Verdict
 from talkplay_hf.conversations.synthesis.pieces import Piece
 from talkplay_hf.errors import ConfigError, InputError
 
-REASONS: dict[str, str] = {
-    "unparsable": "no list of messages can be read from the answer",
-    "two_lists": "the answer holds two different lists, and nothing says which one counts",
-    "bad_message": "an item of the list has no role, no content, or content that is not text",
-    "unknown_role": "a role is none of user, assistant and music",
-    "no_turns": "there is no complete turn",
-    "wrong_order": "a turn is not one user text with one reply and one track after it",
-    "several_tracks": "a turn plays more than one track",
-    "unknown_track": "a track is neither of the playlist nor of the negative set",
-    "repeated_track": "a track is played twice",
-    "too_few_tracks": "less than half of the playlist's tracks are played",
-    "too_few_turns": "there are fewer turns than the limits ask for",
-    "too_many_turns": "there are more turns than the limits allow",
-    "empty_text": "a text is empty",
-    "text_too_short": "a text is shorter than the limits ask for",
-    "text_too_long": "a text is longer than the limits allow",
-    "leaked_id": "a text holds a track id",
-    "leaked_token": "a text holds a control or music token",
-    "leaked_format": "a text holds a role name, a piece of JSON or a placeholder",
-    "leaked_prompt": "a text holds words of the prompt that only its writer knows",
-    "control_characters": "a text holds characters that cannot be shown",
-    "wrong_title": "a reply names a track that is neither the one played nor an earlier one",
-    "repeated_text": "the same words come again and again",
-}
 REPAIRS: dict[str, str] = {
     **READ_REPAIRS,
     "id_form": "a track id with a prefix, quotes, a link or words around it",
@@ -46,7 +22,10 @@ REPAIRS: dict[str, str] = {
     "ends_on_negative": "last turns that play an unwanted track are left out",
 }
 # more than these tell a model nothing new
+_WORDS = re.compile(r"[^\W_]+")
 _MAX_PROBLEMS = 12
+# fewer words in a row can be those of a template by chance
+_FEWEST_COPIED = 5
 _SHORT_TEXT = 40
 _MOST_ID_TEXT = 300
 _ID_FORM = re.compile(
@@ -98,6 +77,7 @@ def judge_answer(
     limits: Limits,
     *,
     finish_reason: str | None = None,
+    template: str = "",
 ) -> Verdict:
     """Read, mend and check the answer of a language model.
 
@@ -112,6 +92,8 @@ def judge_answer(
         limits (`Limits`): How long a conversation and its texts may be.
         finish_reason (`str`, *optional*): Why the model ended; after `"length"` an incomplete last
             turn counts as cut off.
+        template (`str`): The template of the prompt. No text may be a sentence of its rules or of
+            its example.
 
     Returns:
         `Verdict`: The turns to keep and what was mended, or the problems.
@@ -131,6 +113,7 @@ def judge_answer(
         problems += _length_problems(turns, limits)
         problems += _repetitions(turns, limits)
         problems += _text_problems(turns, ids, limits)
+        problems += _copies(turns, template)
     while turns and not problems and turns[-1].track_id in ids.negative:
         turns.pop()
         repairs.add("ends_on_negative")
@@ -274,7 +257,7 @@ def _repetitions(turns: Sequence[Turn], limits: Limits) -> Iterator[Problem]:
 
 
 def _text_problems(turns: Sequence[Turn], ids: _Ids, limits: Limits) -> Iterator[Problem]:
-    telling = telling_ids(ids.tracks)
+    telling, names = telling_ids(ids.tracks), names_in(ids.tracks)
     reader = ReplyReader(ids.tracks.values())
     heard: list[str] = []
     said: list[str] = []
@@ -284,7 +267,7 @@ def _text_problems(turns: Sequence[Turn], ids: _Ids, limits: Limits) -> Iterator
         if len(turn.user) > limits.max_user or len(turn.assistant) > limits.max_reply:
             continue
         for who, text in (("user text", turn.user), ("reply", turn.assistant)):
-            for leak in find_leaks(text, telling):
+            for leak in find_leaks(text, telling, names):
                 yield Problem(leak.reason, f"the {who} of turn {number} {leak.detail}")
         known = [one for one in heard if one in ids.tracks]
         title = reader.wrong_name(turn.assistant, known, said)
@@ -294,6 +277,21 @@ def _text_problems(turns: Sequence[Turn], ids: _Ids, limits: Limits) -> Iterator
                 "it plays nor one that was played before"
             )
             yield Problem("wrong_title", detail)
+
+
+def _copies(turns: Sequence[Turn], template: str) -> Iterator[Problem]:
+    told = _plain(template)
+    for number, turn in enumerate(turns, 1):
+        for who, text in (("user text", turn.user), ("reply", turn.assistant)):
+            words = _plain(text)
+            if len(words.split()) >= _FEWEST_COPIED and words in told:
+                detail = f"the {who} of turn {number} is copied from the rules or their example"
+                yield Problem("copied_prompt", f"{detail}; say something else")
+
+
+def _plain(text: str) -> str:
+    """The words of a text, with a space before and after each."""
+    return " ".join(["", *_WORDS.findall(text.casefold()), ""])
 
 
 def messages_of(turns: Sequence[Turn], piece: Piece) -> tuple[Message, ...]:

@@ -17,6 +17,8 @@ _APOSTROPHES = re.compile(r"['’`´ʼ]")
 _BRACKETS = re.compile(r"[(\[]([^()\[\]]*)[)\]]")
 _DASH = re.compile(r"\s+[-–—]\s+.*$")
 _GUESTS = re.compile(r"\s(?:feat|ft|featuring)\b.*$", re.IGNORECASE)
+_GUEST_BRACKETS = re.compile(r"[(\[](?:feat|ft|featuring|with|prod)\b[^()\[\]]*[)\]]", re.I)
+_GUEST_NAMES = re.compile(r"(?:[(\[]with|\b(?:feat|ft|featuring)\b\.?)\s+([^()\[\]]+)", re.I)
 _EDITION = re.compile(
     r"\b(?:feat|ft|featuring|with|prod|from|remaster(?:ed)?|version|edit|mix|remix|live|mono|stereo"
     r"|deluxe|bonus|explicit|clean|single|album|soundtrack|acoustic|original)\b",
@@ -62,7 +64,8 @@ class TrackNames(NamedTuple):
     Args:
         titles (`frozenset[Words]`): Its title: whole, without brackets, guests or editions, and
             what stands in brackets.
-        artists (`frozenset[Words]`): Its artists: each, and all together.
+        artists (`frozenset[Words]`): Its artists: each, and all together; guests that its title
+            names too.
         others (`frozenset[Words]`): Its album and tags.
     """
 
@@ -78,7 +81,8 @@ def names_of(track: Track) -> TrackNames:
 
 @lru_cache(maxsize=4096)
 def _names(title: str, artist: str, album: str | None, tags: tuple[str, ...]) -> TrackNames:
-    artists = {keys_of(artist), *(keys_of(one) for one in _MORE_ARTISTS.split(artist))}
+    names = [artist, *_GUEST_NAMES.findall(title)]
+    artists = {keys_of(part) for one in names for part in (one, *_MORE_ARTISTS.split(one))}
     artists |= {words[1:] for words in artists if words[:1] == ("the",)}
     albums = title_forms(album) if album else set()
     others = albums | {keys_of(tag) for tag in tags}
@@ -93,6 +97,7 @@ def title_forms(title: str) -> set[Words]:
     """The forms in which a title is written."""
     bare = _BRACKETS.sub(" ", title)
     forms = {title, bare, _DASH.sub("", title), _DASH.sub("", bare), _GUESTS.sub("", bare)}
+    forms.add(_GUEST_BRACKETS.sub(" ", title))
     forms |= {part for one in (title, bare) for part in re.split(r"\s+/\s+", one)}
     inside = [part for part in _BRACKETS.findall(title) if not _EDITION.search(part)]
     keys = {keys_of(form) for form in (*forms, *inside)}

@@ -18,12 +18,15 @@ _OFFER = re.compile(
     r"|recommend|next(?: up)?(?: is|,|:)|called|titled|named|check out|listen to|spin(?:ning)?"
     r"|queue(?:d)?(?: up)?|cue(?:d)?(?: up)?|put on|drop(?:ping)?|give you|give|hear|enjoy|pick is"
     r"|this is|with|song|track|tune|single|added|picked|chose|choose|got|have)\b:?"
-    r"|\b(?:pick|choice|up|next|recommendation|suggestion):)\s*[\"'“‘*(]*$",
+    r"|\b(?:pick|choice|up|next|recommendation|suggestion|title):)\s*[\"'“‘*(]*$",
     re.IGNORECASE,
 )
 _NAMED = re.compile(r"\b(?:called|titled|named|song|track|tune|single)[ ,:]*[\"'“‘*]*$", re.I)
+_AS_WORD = re.compile(r"\s+(?:is|was|would be) (?:\w+ ){0,3}(?:word|term)\b")
 _GUESTS = re.compile(r"\s[(\[](?:feat|ft|featuring|with)\b[^()\[\]\n]{1,80}[)\]][\"”’'*]*\s$", re.I)
+_DASH = re.compile(r"\s[-–—]\s")
 _BY = frozenset(["by", "von", "de", "por", "par", "di", "door", "av"])
+_PERFORMED = frozenset(["performed", "played", "recorded", "sung"])
 
 
 class ReplyReader:
@@ -71,8 +74,15 @@ class _Claims(ReplyText):
             after = self.reply[end : end + 1]
             next_word = self.words[one.end].key if one.end < len(self.words) else ""
             following = re.match(
-                r"[\"'”’*»)\]]*(?:\s*\([^)]*\))?,?\s+\(?(?:by|from)\s", self.reply[end:]
+                r"[\"'”’*»)\]]*(?:\s*\([^)]*\))?,?\s+\(?(?:(?:performed|played|recorded|sung) )?"
+                r"(?:by|from)\s",
+                self.reply[end:],
             )
+            bracket = re.match(r"[\"'”’*»]*\s+\(", self.reply[end:])
+            if bracket and self.capital(one.first):
+                name = self.artist_after(end + bracket.end())
+                if name is not None and self.fits([one.track], name[1]):
+                    return text
             if following:
                 name = self.artist_after(end + following.end())
                 if name is not None and (
@@ -81,7 +91,7 @@ class _Claims(ReplyText):
                     return text
             cased = self.is_title_case(one.first, one.end)
             exact = any(first == one.first and last == one.end for _, _, first, last in self.quotes)
-            if exact and (cased or not text.isascii() or _OFFER.search(before)):
+            if exact and (length >= 3 or cased or not text.isascii() or _OFFER.search(before)):
                 return text
             if not cased:
                 continue
@@ -90,7 +100,7 @@ class _Claims(ReplyText):
                 keys_of(owner.group(1))[-1:] == words[-1:] for words in self.piece.artists
             ):
                 return text
-            ends = not after or after in ",.!?;:)*\"”’'—–" or next_word in WORDS["after_title"]
+            ends = not after or after in ",.!?;:)*\"”’'—–\n" or next_word in WORDS["after_title"]
             if length >= 3 or (ends and _OFFER.search(before)):
                 return text
             if length >= 2 and not before.strip() and next_word in WORDS["after_title"]:
@@ -130,7 +140,7 @@ class _Claims(ReplyText):
                 r"\s*[,.]?\s*(?:said|says)", self.reply[end:]
             ):
                 return text
-            if self.in_lyrics(keys):
+            if self.in_lyrics(keys) or _AS_WORD.match(self.reply, end):
                 continue
             if not self.is_title_case(first, last):
                 # titles outside English have one capital
@@ -144,7 +154,8 @@ class _Claims(ReplyText):
             previous = re.search(r"([\w-]+)\s*$", before)
             following = self.words[last].key if last < len(self.words) else ""
             between = self.reply[end : self.words[last].start] if following else ""
-            if following in WORDS["after_other_quotes"] and not between.strip(" -"):
+            style = following in WORDS["after_other_quotes"] or following in WORDS["genres"]
+            if style and not between.strip(" -"):
                 continue
             if previous and previous[1].lower() in WORDS["before_other_quotes"]:
                 continue
@@ -157,11 +168,18 @@ class _Claims(ReplyText):
             word = self.words[at]
             if word.key not in _BY or self.reply[word.start].isupper() or self.covered[at]:
                 continue
+            # "Trampled by Turtles" is one name
+            if any(first < at < end - 1 for first, end in self.names):
+                continue
             # a small "by" is within a sentence, so that a mark before it is of the title
             if re.search(r"[;:\n]", self.reply[self.words[at - 1].end : word.start]):
                 continue
             name = self.artist_after(word.end)
             if name is None or (word.key != "by" and not self.quoted[at - 1]):
+                continue
+            performed = self.words[at - 1].key in _PERFORMED
+            at -= performed
+            if at == 0:
                 continue
             ends = [one for one in self.right if one.end == at]
             if not ends and (guests := _GUESTS.search(self.reply, 0, word.start)):
@@ -178,6 +196,9 @@ class _Claims(ReplyText):
                     return f"{self.text(first, at)} by {artist}"
                 continue
             title = self._run_before(at) or self._offered_before(at)
+            # one word is a title here only by its track, not "Vocals performed by"
+            if title is not None and performed and len(keys_of(title)) == 1:
+                continue
             if title is not None and not self.compares(title):
                 return title
         return None
@@ -237,12 +258,18 @@ class _Claims(ReplyText):
 
     def _dash(self) -> str | None:
         """`Title - Artist` or `Artist - Title` with another title or artist."""
-        for match in re.finditer(r"\s[-–—]\s", self.reply):
+        for match in _DASH.finditer(self.reply):
             at = next((n for n, one in enumerate(self.words) if one.start >= match.end()), None)
             if not at or self.words[at - 1].end > match.start():
                 continue
             if self.covered[at] and self.covered[at - 1]:
                 continue
+            titles = {one.track for one in self.right if one.first == at}
+            artists = [words for words in self.piece.artists if self.ends_with(at, words)]
+            if titles and artists:
+                longest = max(map(len, artists))
+                if self.capital(at - longest) and not self.fits(self.heard, at - longest):
+                    return f"{self.text(at - longest, at)} - {self.text(at, at + 1)}"
             clause = re.split(r"[.!?\n;:](?:\s|$)", self.reply[match.end() :])[0]
             right = keys_of(clause)
             if not right or not self.is_title_case(at, at + len(right)):
@@ -269,7 +296,7 @@ class _Claims(ReplyText):
                     and not any(self.covered[at : at + len(right)])
                 ):
                     return clause
-            elif len(right) <= 6:
+            elif len(right) <= 6 and not _DASH.search(f"{self.before(match.start())}|{clause}"):
                 title = self._run_before(at)
                 if title is not None and (
                     _OFFER.search(self.before(self.words[at - len(keys_of(title))].start))

@@ -26,6 +26,7 @@ _FORMAT = re.compile(
 _PROMPT = re.compile(
     r"\bnegative[ _]sets?\b|\bpseudo[ _]captions?\b|\b(?:tempo|key) estimates?\b"
     r"|\b(?:provided|given) (?:playlist|track list|tracklist|metadata)\b|\bmusic playlist:"
+    r"|^\W*music playlist\W*$"
     r"|\bmetadata:|\bjson\b|\bas an ai (?:language )?model\b|\bpopularity: ?\d",
     re.IGNORECASE,
 )
@@ -36,13 +37,22 @@ _BREAKS = frozenset("\n\t\r")
 _BAD = frozenset("\ufffd\ufeff\u2028\u2029\u202a\u202b\u202c\u202d\u202e")
 
 
+def names_in(tracks: Mapping[str, Track]) -> str:
+    """Titles and artists of tracks, a line each.
+
+    Args:
+        tracks (`Mapping[str, Track]`): Tracks by id.
+    """
+    return "\n".join(f"{track.title}\n{track.artist}" for track in tracks.values())
+
+
 def telling_ids(tracks: Mapping[str, Track]) -> tuple[str, ...]:
     """The ids that a text cannot hold by chance: no words, no plain numbers, no part of a name.
 
     Args:
         tracks (`Mapping[str, Track]`): Tracks by id.
     """
-    names = "\n".join(f"{track.title}\n{track.artist}" for track in tracks.values())
+    names = names_in(tracks)
     return tuple(
         one
         for one in tracks
@@ -53,16 +63,17 @@ def telling_ids(tracks: Mapping[str, Track]) -> tuple[str, ...]:
     )
 
 
-def find_leaks(text: str, ids: Iterable[str]) -> list[Problem]:
+def find_leaks(text: str, ids: Iterable[str], names: str = "") -> list[Problem]:
     """What must not stand in a text.
 
     Args:
         text (`str`): What a user or an assistant says.
         ids (`Iterable[str]`): Ids that it may not hold, from `telling_ids`.
+        names (`str`): Names that it may hold, hidden characters of theirs too, from `names_in`.
     """
     problems = []
     if not text.isascii() or not text.isprintable():
-        shown = next((char for char in text if _hidden(char)), None)
+        shown = next((char for char in text if _hidden(char) and char not in names), None)
         if shown is not None:
             detail = f"holds the character {shown!a}, which cannot be shown"
             problems.append(Problem("control_characters", detail))

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit, urlunsplit
@@ -32,7 +32,8 @@ class EndpointOptions:
         key_variable (`str`, *optional*): The environment variable that holds the key. By default
             the Hugging Face token is sent to huggingface.co, and no key to any other address.
         max_tokens (`int`): Most tokens of an answer.
-        temperature (`float`, *optional*): Sampling temperature. `None` leaves it to the server.
+        temperature (`float`, *optional*): Sampling temperature. `None` leaves it to the server;
+            many reasoning models take no other.
         top_p (`float`, *optional*): Nucleus of the sampling. `None` leaves it to the server.
         seed (`int`, *optional*): Seed of the sampling, for servers that take one.
         structured (`str`, *optional*): Hold the model to the JSON schema of an answer, for servers
@@ -60,7 +61,7 @@ class EndpointOptions:
     provider: str | None = None
     key_variable: str | None = None
     max_tokens: int = 4096
-    temperature: float | None = 1.0
+    temperature: float | None = None
     top_p: float | None = None
     seed: int | None = None
     structured: Literal["json_schema", "json_object"] | None = None
@@ -96,6 +97,27 @@ class EndpointOptions:
             chat_url(self.base_url)
             if self.provider is not None:
                 raise ConfigError("name a base URL or a provider, not both")
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        return self.model
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The fields of a request besides model, messages and the form of the answer."""
+        sampling = {name: getattr(self, name) for name in _SAMPLING}
+        return {
+            self.max_tokens_field: self.max_tokens,
+            **{name: value for name, value in sampling.items() if value is not None},
+            **self.extra,
+        }
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What shapes an answer."""
+        structured = {} if self.structured is None else {"structured": self.structured}
+        return {**self.fields, **structured}
 
 
 _SAMPLING = ("temperature", "top_p", "seed")
@@ -160,15 +182,7 @@ class EndpointModel:
     ) -> None:
         self.name = options.model
         self.concurrency = options.concurrency
-        sampling = {name: getattr(options, name) for name in _SAMPLING}
-        self.parameters: Mapping[str, Any] = {
-            options.max_tokens_field: options.max_tokens,
-            **{name: value for name, value in sampling.items() if value is not None},
-            **options.extra,
-        }
-        self._fields = dict(self.parameters)
-        if options.structured is not None:
-            self.parameters = {**self.parameters, "structured": options.structured}
+        self.parameters: Mapping[str, Any] = options.parameters
         self.budget = budget or Budget()
         self._options = options
         self._key = _key(options)
@@ -180,6 +194,7 @@ class EndpointModel:
             clock=clock,
         )
         self._http: httpx2.AsyncClient | None = None
+        self._open: AsyncGenerator[httpx2.AsyncClient, None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def complete(self, chat: Chat, schema: Mapping[str, Any] | None = None) -> Answer:
@@ -191,7 +206,8 @@ class EndpointModel:
                 option `structured` says how.
 
         Raises:
-            PromptRefusedError: If the endpoint refuses this chat (too long, filtered).
+            PromptRefusedError: If the endpoint refuses this chat (too long, not allowed). An answer
+                that a filter cut off is an answer, with the finish reason `"content_filter"`.
             PromptFailedError: If this chat kept failing; it may pass at another time. A kind of
                 `PromptRefusedError`.
             BudgetError: If the call could pass a cap; it was not made.
@@ -199,7 +215,7 @@ class EndpointModel:
                 failed that it looks like that. No further call is let through then.
         """
         messages = [{"role": message["role"], "content": message["content"]} for message in chat]
-        fields = {**self._fields, **_response_format(self._options.structured, schema)}
+        fields = {**self._options.fields, **_response_format(self._options.structured, schema)}
         failures = 0
         while True:
             try:
@@ -215,8 +231,6 @@ class EndpointModel:
                         continue
                 self._give_up(fault, message)
             else:
-                if answer.finish_reason == "content_filter":
-                    raise PromptRefusedError(f"{self.name}: the answer was filtered")
                 return answer
 
     def _give_up(self, fault: Fault, message: str) -> None:
@@ -245,7 +259,7 @@ class EndpointModel:
             async with self.budget.call(worst) as charge:
                 try:
                     answer = await chat_client.ask(
-                        self._pool(),
+                        await self._pool(),
                         self._address(),
                         messages,
                         fields,
@@ -267,13 +281,16 @@ class EndpointModel:
             self._pace.succeeded()
             return answer
 
-    def _pool(self) -> "httpx2.AsyncClient":
+    async def _pool(self) -> "httpx2.AsyncClient":
         """The connections of the running event loop; those of one that has ended are of no use."""
         from talkplay_hf.conversations.llm import chat_client
 
         loop = asyncio.get_running_loop()
         if self._http is None or self._loop is not loop:
             self._http, self._loop = chat_client.http_client(), loop
+            # `asyncio.run` ends the generators that are open when it ends, and this the connections
+            self._open = _until_the_end(self._http)
+            await anext(self._open)
         return self._http
 
     def _address(self) -> dict[str, Any]:
@@ -292,6 +309,13 @@ class EndpointModel:
     def _clean(self, text: str) -> str:
         """A text without the key, which some servers repeat."""
         return text.replace(self._key, "***") if self._key else text
+
+
+async def _until_the_end(http: "httpx2.AsyncClient") -> AsyncGenerator["httpx2.AsyncClient", None]:
+    try:
+        yield http
+    finally:
+        await http.aclose()
 
 
 def _response_format(how: str | None, schema: Mapping[str, Any] | None) -> dict[str, Any]:

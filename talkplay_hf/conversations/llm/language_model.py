@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from talkplay_hf.errors import LanguageModelError
+
 Chat = Sequence[Mapping[str, str]]
 
 
@@ -53,3 +55,27 @@ class LanguageModel(Protocol):
             BudgetError: If the call would pass a cap; it was not made.
             LanguageModelError: If the model cannot be asked at all.
         """
+
+
+@dataclass
+class NamedModel:
+    """Name and parameters of a language model that is not asked: enough to find its answers in a
+    ledger, and to say what asking it would take.
+
+    Args:
+        name (`str`): The model's name.
+        parameters (`Mapping[str, Any]`): What shapes its answers.
+        concurrency (`int`): How many chats it would take at a time.
+    """
+
+    name: str
+    parameters: Mapping[str, Any]
+    concurrency: int = 1
+
+    async def complete(self, chat: Chat, schema: Mapping[str, Any] | None = None) -> Answer:
+        """Refuse to answer.
+
+        Raises:
+            LanguageModelError: Always.
+        """
+        raise LanguageModelError(f"{self.name}: only its name is known here; it cannot be asked")

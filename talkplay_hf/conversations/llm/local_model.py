@@ -57,6 +57,20 @@ class LocalOptions:
         if not 0 < self.top_p <= 1:
             raise ConfigError(f"top_p: {self.top_p} is not above 0 and at most 1")
 
+    @property
+    def name(self) -> str:
+        """The model's name; of a folder only its own, since the rest of the path says nothing to
+        others."""
+        name = Path(self.model).resolve().name if Path(self.model).is_dir() else self.model
+        return f"{name}/{self.gguf_file}" if self.gguf_file else name
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What shapes an answer."""
+        shaping = ["max_tokens", "temperature", "top_p", "seed", "dtype"]
+        shaping += [] if self.revision is None else ["revision"]
+        return {name: getattr(self, name) for name in shaping}
+
 
 class TransformersModel:
     """A causal language model with a chat template, asked in batches.
@@ -79,14 +93,9 @@ class TransformersModel:
     """
 
     def __init__(self, options: LocalOptions, budget: Budget | None = None) -> None:
-        # of a folder only its own name: the rest of the path says nothing to others
-        name = Path(options.model).resolve().name if Path(options.model).is_dir() else options.model
-        self.name = f"{name}/{options.gguf_file}" if options.gguf_file else name
+        self.name = options.name
+        self.parameters: Mapping[str, Any] = options.parameters
         self.concurrency = options.concurrency
-        shaping = ("max_tokens", "temperature", "top_p", "seed", "dtype")
-        self.parameters: Mapping[str, Any] = {name: getattr(options, name) for name in shaping}
-        if options.revision is not None:
-            self.parameters = {**self.parameters, "revision": options.revision}
         self.budget = budget or Budget()
         self._options = options
         self._tokenizer, self._model = _load(options)

@@ -1,6 +1,7 @@
 """How fast an endpoint is asked: shared pauses, adaptive concurrency, and when to give up."""
 
 import asyncio
+import logging
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -10,6 +11,9 @@ from dataclasses import dataclass
 from talkplay_hf.errors import LanguageModelError
 
 LONGEST_WAIT = 60.0
+# a shorter pause is no news
+WORTH_TELLING = 10.0
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -122,11 +126,15 @@ class Pace:
         now = self._clock.now()
         if self._limited_since is None:
             self._limited_since = now
-        if epoch == self._epoch:
+        first = epoch == self._epoch
+        if first:
             self._epoch += 1
             self._strikes += 1
             self.limit = max(1.0, self.limit / 2)
         self._resume_at = max(self._resume_at, now + max(wait or 0.0, self._jitter(self._strikes)))
+        pause = self._resume_at - now
+        if first and WORTH_TELLING <= pause <= self._patience:
+            _log.warning("a rate limit pauses all calls for %.0f s (%s)", pause, message)
         if self._resume_at - self._limited_since > self._patience:
             self.close(
                 f"still limited after {now - self._limited_since:.0f} s, with a wait of "

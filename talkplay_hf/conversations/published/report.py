@@ -27,7 +27,7 @@ class PublishedReport:
             `no_messages`, `unknown_role`, `no_request` (something is played or said before the
             first request, or a request is empty), `duplicate_id`, `no_track` (none is in the
             catalog), `few_turns` (more than half of its turns with tracks would go),
-            `held_out_playlist` and `cold_track` (see `leakage.check_conversations`).
+            `held_out_playlist` and `cold_track` (see `leakage.HeldOut`).
         tracks (`dict[str, int]`): How the distinct tracks of all rows were found: `total`, `by_id`,
             `by_name`, `by_loose_name`, `unmatched`.
         turns (`dict[str, int]`): The turns of all readable rows: `total`; `with_tracks`, of which

@@ -1,6 +1,6 @@
 """Published conversations, matched to the tracks of a catalog.
 
-The shapes that are read are described in `published_rows` (TalkPlayData-1 and -2) and in `cpcd`.
+The shapes that are read are described in `rows` (TalkPlayData-1 and -2) and in `cpcd`.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from talkplay_hf.catalog.leakage import HeldOut
 from talkplay_hf.catalog.membership import membership
 from talkplay_hf.catalog.schema import Catalog, Conversation, Message
-from talkplay_hf.catalog.splits import LABELS, SPLITS, cold_tracks, playlist_splits
+from talkplay_hf.catalog.splits import SPLITS
 from talkplay_hf.catalog.track_match import TrackIndex
 from talkplay_hf.conversations.dataset import ConversationWriter
 from talkplay_hf.conversations.published.cpcd import cpcd_conversation
@@ -31,20 +32,6 @@ from talkplay_hf.conversations.published.rows import (
 )
 from talkplay_hf.errors import InputError
 
-__all__ = [
-    "SETS",
-    "UNMATCHED",
-    "PublishedConversations",
-    "PublishedReport",
-    "PublishedSet",
-    "import_conversations",
-]
-
-# Split of a conversation -> labels of playlists that it may not be from; as in `leakage`.
-_HELD_OUT = {
-    "train": frozenset(LABELS) - {"train"},
-    "validation": frozenset({"test", "challenge"}),
-}
 UNMATCHED = ("drop", "talk")
 # Rows whose tracks are looked up together.
 _ROWS = 1000
@@ -334,12 +321,11 @@ class _Gate:
     """Keeps what a catalog holds out apart from what trains."""
 
     def __init__(self, catalog: Catalog) -> None:
-        self._splits = playlist_splits(catalog)
+        self._held_out = HeldOut(catalog)
         self._lists = membership(catalog)
         ids: list[str] = catalog.playlists["playlist_id"].to_pylist()
         self._at = {playlist_id: at for at, playlist_id in enumerate(ids)}
         self._catalog = catalog
-        self._cold = {catalog.track_ids[row] for row in np.flatnonzero(cold_tracks(catalog))}
 
     def pass_(self, one: Conversation, playlist_id: str | None) -> Conversation | str:
         """The conversation, with its playlist if that is known, or why it may not be in its split.
@@ -353,11 +339,8 @@ class _Gate:
             rows = [self._catalog.row(m.track_id) for m in one.messages if m.track_id is not None]
             if 2 * np.isin(rows, self._lists[at]).sum() >= len(rows):
                 one = replace(one, playlist_id=playlist_id)
-                if self._splits[str(playlist_id)] in _HELD_OUT.get(one.split, ()):
-                    return "held_out_playlist"
-        if one.split in _HELD_OUT and any(m.track_id in self._cold for m in one.messages):
-            return "cold_track"
-        return one
+        leak = self._held_out.leak(one)
+        return one if leak is None else leak.reason
 
 
 def _music(turn: SourceTurn, finder: _Finder, played: set[str]) -> tuple[Message | None, bool]:

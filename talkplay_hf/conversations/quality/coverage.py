@@ -17,6 +17,9 @@ from talkplay_hf.hub import files
 SPOKEN = ("semantic", "metadata", "lyrics", "audio")
 """The modalities that language can be about; playlist co-occurrence is not one (paper 3.2)."""
 
+NOT_READ = "only values of their tracks and declared intents are read in these"
+"""What is read of conversations that are not English."""
+
 QUOTE = 5
 """Words of the lyrics in a row that count as talking about them."""
 
@@ -177,7 +180,7 @@ class Coverage:
 
     def __init__(self, tracks: Mapping[str, Track]) -> None:
         self._tracks = {track_id: TrackWords(track) for track_id, track in tracks.items()}
-        self._conversations = self._foreign = 0
+        self._conversations = self._foreign = self._with_intents = 0
         self._users = self._declared = self._read = 0
         self._in_messages: Counter[str] = Counter()
         self._in_conversations: Counter[str] = Counter()
@@ -198,6 +201,7 @@ class Coverage:
         intents: set[str] = set()
         about: set[str] = set()
         first = True
+        read_before = self._declared + self._read
         for message, track in _with_tracks(conversation.messages):
             found = detect_intents(message.content, first=first) if readable else frozenset()
             if message.role == "user":
@@ -210,6 +214,7 @@ class Coverage:
             spoken.about.update(said)
             if message.role == "user":
                 about |= said
+        self._with_intents += self._declared + self._read > read_before
         self._in_conversations.update(intents)
         self._users_about.update(about)
 
@@ -244,15 +249,16 @@ class Coverage:
     def intents(self) -> dict[str, Any]:
         """The intents: shares of user messages and of conversations, and what was not seen.
 
-        Declared intents count where a message has any, detected ones elsewhere. `found` is the
-        share of the English messages asked to have an intent in which its cues are found.
+        Messages that can neither be read nor have declared intents count for neither. Declared
+        intents count where a message has any, detected ones elsewhere. `found` is the share of the
+        English messages asked to have an intent in which its cues are found.
         """
         total = self._declared + self._read
         rows = {
             name: {
                 "kind": intent.kind,
                 "messages": _share(self._in_messages[name], total),
-                "conversations": _share(self._in_conversations[name], self._conversations),
+                "conversations": _share(self._in_conversations[name], self._with_intents),
                 "asked": self._asked[name],
                 "found": _share(self._found[name], self._asked[name]),
             }

@@ -148,9 +148,9 @@ def judge_conversations(
 ) -> dict[str, Any]:
     """Have a language model rate a random sample of conversations.
 
-    A part of the sample is judged twice, to see how far the judge agrees with itself; the order of
-    the dimensions differs between the two. A failed judgement is counted by its reason and never
-    filled in. The interval of a mean is a percentile bootstrap of 95 % that draws whole
+    A part of the sample is judged twice, to see how far the judge agrees with itself; the second
+    time the dimensions stand in the reverse order. A failed judgement is counted by its reason and
+    never filled in. The interval of a mean is a percentile bootstrap of 95 % that draws whole
     conversations, each with all of its judgements.
 
     Args:
@@ -180,7 +180,8 @@ def judge_conversations(
     rng = np.random.default_rng(seed)
     twice = int(np.ceil(repeated * len(chosen)))
     tasks = [*range(len(chosen)), *range(twice)]
-    orders = [[DIMENSIONS[at] for at in rng.permutation(len(DIMENSIONS))] for _ in tasks]
+    orders = [[DIMENSIONS[at] for at in rng.permutation(len(DIMENSIONS))] for _ in chosen]
+    orders += [order[::-1] for order in orders[:twice]]
     round_ = _Round(model, len(tasks), progress)
     chats = [judge_chat(chosen[at], tracks, order) for at, order in zip(tasks, orders, strict=True)]
     asyncio.run(round_.ask(chats))

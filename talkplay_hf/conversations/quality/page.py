@@ -11,9 +11,9 @@ from typing import Any
 from zlib import crc32
 
 from talkplay_hf.catalog.schema import Catalog, Conversation, Message, Track
-from talkplay_hf.conversations.checks.answers import REASONS
+from talkplay_hf.conversations.checks.verdict import REASONS
 from talkplay_hf.conversations.intents import ACT, TOPIC, detect_intents, taxonomy
-from talkplay_hf.conversations.quality.coverage import SPOKEN, english
+from talkplay_hf.conversations.quality.coverage import NOT_READ, SPOKEN, english
 from talkplay_hf.conversations.quality.sampling import sample_conversations, tracks_of
 from talkplay_hf.hub import files
 
@@ -58,7 +58,9 @@ def write_page(
 
     drawn = sample_conversations(conversations, count, seed)
     tracks = tracks_of(drawn, catalog)
-    refused = [_refused(row) for row, _ in zip(quarantine, range(REFUSED), strict=False)]
+    apart = list(quarantine)
+    refused = [_refused(row) for row in apart[:REFUSED]]
+    foreign = report["modalities"]["not_english"]
     template = Environment(autoescape=True, undefined=StrictUndefined).from_string(
         _TEMPLATE.read_text(encoding="utf-8")
     )
@@ -69,7 +71,7 @@ def write_page(
         f"{_counts(total['by_language'])}",
         figures=_figures(report),
         histograms=[
-            _histogram("Turns of a conversation", report["turns"]),
+            _histogram("Turns with a track", report["turns"]),
             _histogram("Words of a user message", report["user_words"]),
             _histogram("Words of a reply", report["assistant_words"]),
         ],
@@ -80,8 +82,10 @@ def write_page(
         intents=_intents(report["intents"]),
         talks=[_talk(one, tracks) for one in drawn],
         refused=refused,
-        note=f"Intents and modalities are read from {report['sampled']:,} conversations. "
-        f"Near-duplicates: {duplicates['note']} ({duplicates['compared']:,} compared).",
+        refused_of=len(apart),
+        note=f"Intents and modalities are read from {report['sampled']:,} conversations"
+        + (f", of which {foreign:,} are not English: {NOT_READ}. " if foreign else ". ")
+        + f"Near-duplicates: {duplicates['note']} ({duplicates['compared']:,} compared).",
     )
     files.write_text(path, _UNSHOWN.sub("\ufffd", text))
 
@@ -156,7 +160,7 @@ def _refused(row: Mapping[str, Any]) -> dict[str, Any]:
     answer = row.get("answer")
     return {
         "name": str(row.get("piece_id") or ""),
-        "reasons": [str(reason) for reason in row.get("reasons") or ()],
+        "reasons": [(str(one), REASONS.get(str(one), "")) for one in row.get("reasons") or ()],
         "details": [_clean(str(detail), 400) for detail in row.get("details") or ()],
         "text": None if answer is None else _clean(str(answer)),
     }
@@ -167,7 +171,7 @@ def _figures(report: Mapping[str, Any]) -> list[dict[str, str]]:
     sample, duplicates = diversity["sample"], report["duplicates"]
     rows = [
         ("conversations", f"{report['conversations']['total']:,}", ""),
-        ("turns, mean", _number(report["turns"]["mean"]), "tracks in a conversation"),
+        ("turns, mean", _number(report["turns"]["mean"]), "turns with a track, a conversation"),
         ("words a user message", _number(report["user_words"]["mean"]), "mean"),
         ("words a reply", _number(report["assistant_words"]["mean"]), "mean"),
         ("vocabulary", f"{diversity['vocabulary']:,}", "distinct words, case aside"),

@@ -13,21 +13,19 @@ from typing import Any
 import numpy as np
 
 from talkplay_hf.catalog.schema import Catalog, Conversation
-from talkplay_hf.catalog.statistics import table_1
-from talkplay_hf.conversations.quality.coverage import SPOKEN, Coverage
+from talkplay_hf.catalog.statistics import dialogue_figures
+from talkplay_hf.conversations.checks.verdict import REASONS
+from talkplay_hf.conversations.quality.coverage import NOT_READ, SPOKEN, Coverage
 from talkplay_hf.conversations.quality.diversity import (
     PERMUTATIONS,
     SHINGLE,
     THRESHOLD,
     WordTable,
-    distinct_n,
     near_duplicates,
     words,
 )
 from talkplay_hf.conversations.quality.sampling import Reservoir, tracks_of
 from talkplay_hf.errors import InputError, MissingExtraError
-
-__all__ = ["distinct_n", "near_duplicates", "quality_report", "quality_text"]
 
 SAMPLE = 2_000
 DISTINCT_SAMPLE = 1_000
@@ -76,8 +74,7 @@ def quality_report(
             raise InputError(f"{name} {value}: must be 1 or more")
     rng = np.random.default_rng(seed)
     counts = _Counts(Reservoir(max(sample, DISTINCT_SAMPLE), rng))
-    # Table 1 counts the conversations as they pass; the catalog's side of it is not wanted here
-    table = table_1(Catalog.from_tracks([]), counts.watch(conversations))
+    train, test = dialogue_figures(counts.watch(conversations))
     kept = counts.sample.draw()
     chosen = kept[:sample]
     coverage = Coverage(tracks_of(chosen, catalog))
@@ -85,10 +82,9 @@ def quality_report(
         coverage.add(conversation)
         if progress is not None and (number % 50 == 0 or number == len(chosen)):
             progress("reading a sample", number, len(chosen))
-    columns = {"train": table.dialogues_train, "test": table.dialogues_test}
     return {
         "conversations": counts.conversations(),
-        "table_1": {name: None if of is None else asdict(of) for name, of in columns.items()},
+        "table_1": {"train": asdict(train), "test": asdict(test)},
         "turns": _described(counts.turns),
         "user_words": _described(counts.lengths["user"], BINS),
         "assistant_words": _described(counts.lengths["assistant"], BINS),
@@ -224,26 +220,19 @@ def _text(conversation: Conversation) -> str:
     return "\n".join(said)
 
 
-def _said(conversations: Iterable[Conversation]) -> Iterator[str]:
-    for conversation in conversations:
-        for message in conversation.messages:
-            if message.role in ("user", "assistant"):
-                yield message.content
-
-
 def _diversity(table: WordTable) -> dict[str, Any]:
     return {
         "words": table.total,
         "vocabulary": table.vocabulary,
-        "type_token": _share(table.vocabulary, table.total),
         "distinct": {str(n): table.distinct(n) for n in SIZES},
     }
 
 
 def _sampled_diversity(conversations: Sequence[Conversation]) -> dict[str, Any]:
     table = WordTable()
-    for text in _said(conversations):
-        table.add(text)
+    for message in (message for one in conversations for message in one.messages):
+        if message.role in ("user", "assistant"):
+            table.add(message.content)
     return {"conversations": len(conversations), **_diversity(table)}
 
 
@@ -309,18 +298,15 @@ def quality_text(report: Mapping[str, Any]) -> str:
     """
     total, music = report["conversations"], report["music"]
     diversity, duplicates = report["diversity"], report["duplicates"]
-    sample, intents, naming = diversity["sample"], report["intents"], report["naming"]
+    sample, naming = diversity["sample"], report["naming"]
     splits = ", ".join(f"{name} {count:,}" for name, count in total["by_split"].items())
     languages = ", ".join(f"{name} {count:,}" for name, count in total["by_language"].items())
-    unseen = ", ".join(intents["unseen"]) or "none"
-    entropy = intents["entropy_bits"]
     lines = [
         f"conversations    {total['total']:,} ({splits}); language: {languages}",
-        f"turns            {_spread(report['turns'])}",
+        f"turns            {_spread(report['turns'])} (with a track)",
         f"user message     {_spread(report['user_words'])} words",
         f"reply            {_spread(report['assistant_words'])} words",
-        f"words            {diversity['words']:,}, vocabulary {diversity['vocabulary']:,}, "
-        f"type-token {_number(diversity['type_token'])}",
+        f"words            {diversity['words']:,}, vocabulary {diversity['vocabulary']:,}",
         f"distinct-1/2/3   {_distinct(diversity)}; "
         f"of {sample['conversations']:,} conversations {_distinct(sample)}",
         f"distinct         user messages {_percent(diversity['distinct_user_messages'])}, "
@@ -328,36 +314,34 @@ def quality_text(report: Mapping[str, Any]) -> str:
         f"duplicates       exact {_percent(duplicates['exact'])}, "
         f"near {_percent(duplicates['near'])} of {duplicates['compared']:,} "
         f"(word {duplicates['shingle_words']}-grams, Jaccard {duplicates['threshold']})",
-        f"tracks           {music['tracks_played']:,} played, negative "
-        f"{_percent(music['negative'])}; of its playlist a conversation plays "
-        f"{_percent(music['playlist_per_conversation'])}, all together "
-        f"{_percent(music['playlist_together'])}",
-        f"replies          name the title {_percent(naming['title'])}, the artist "
-        f"{_percent(naming['artist'])}, either {_percent(naming['either'])}",
+        f"tracks           {music['tracks_played']:,} played, {_percent(music['negative'])} of "
+        "them unwanted ones",
     ]
+    if music["playlist_together"] is not None:
+        lines[-1] += (
+            f"; of its playlist a conversation plays {_percent(music['playlist_per_conversation'])}"
+            f", all conversations of one together {_percent(music['playlist_together'])}"
+        )
+    if naming["replies"]:
+        lines.append(
+            f"replies          name the title {_percent(naming['title'])}, the artist "
+            f"{_percent(naming['artist'])}, either {_percent(naming['either'])}"
+        )
     if duplicates["near"] is None and duplicates["compared"] == 0:
         lines.append(f"                 {duplicates['note']}")
     lines += ["", f"of a sample of {report['sampled']:,} conversations:"]
     lines += _modality_lines(report["modalities"])
-    lines += [
-        "",
-        f"intents: entropy of acts {_number(entropy['act'], 2)} bits, of topics "
-        f"{_number(entropy['topic'], 2)} bits; of those asked for, "
-        f"{_percent(intents['asked_found'])} are found; never seen: {unseen}",
-        f"  {'':<12} {'messages':>9} {'convers.':>9} {'found':>9}",
-    ]
-    lines += [
-        f"  {name:<12} {_percent(row['messages']):>9} {_percent(row['conversations']):>9} "
-        f"{_percent(row['found']):>9}".rstrip()
-        for name, row in intents["by_intent"].items()
-    ]
+    lines += ["", *_intent_lines(report["intents"])]
     if report["rejects"]:
         lines += ["", *_reject_lines(report["rejects"])]
     return "\n".join(lines)
 
 
 def _modality_lines(modalities: Mapping[str, Any]) -> list[str]:
-    lines = [f"  {'talks about':<12} {'user':>9} {'reply':>9} {'convers.':>9}"]
+    lines = []
+    if modalities["not_english"]:
+        lines.append(f"{modalities['not_english']:,} of them are not English: {NOT_READ}")
+    lines.append(f"  {'talks about':<12} {'user':>9} {'reply':>9} {'convers.':>9}")
     for name in SPOKEN:
         shares = [modalities[role][name]["messages"] for role in ("user", "assistant")]
         cells = [*shares, modalities["conversations"][name]]
@@ -365,13 +349,36 @@ def _modality_lines(modalities: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def _intent_lines(intents: Mapping[str, Any]) -> list[str]:
+    if not intents["declared"] + intents["detected"]:
+        return ["intents: no user message can be read for intents"]
+    entropy, asked = intents["entropy_bits"], intents["declared"] > 0
+    found = f"of those asked for, {_percent(intents['asked_found'])} are found; " if asked else ""
+    lines = [
+        f"intents: entropy of acts {_number(entropy['act'], 2)} bits, of topics "
+        f"{_number(entropy['topic'], 2)} bits; {found}never seen: "
+        f"{', '.join(intents['unseen']) or 'none'}",
+        f"  {'':<12} {'messages':>9} {'convers.':>9}" + (f" {'found':>9}" if asked else ""),
+    ]
+    columns = ("messages", "conversations", "found") if asked else ("messages", "conversations")
+    for name, row in intents["by_intent"].items():
+        cells = " ".join(f"{_percent(row[column]):>9}" for column in columns)
+        lines.append(f"  {name:<12} {cells}")
+    return lines
+
+
 def _reject_lines(rejects: Mapping[str, Any]) -> list[str]:
-    lines = [f"pieces kept {_percent(rejects['kept'])}, mended {_percent(rejects['repaired'])}"]
-    lines.append(f"  {'refused for':<18} {'first':>9} {'all':>9} {'at last':>9}")
+    lines = [
+        f"pieces of playlists: kept {_percent(rejects['kept'])}, "
+        f"{_percent(rejects['repaired'])} of these mended",
+        "shares of the first answers and of all answers that were refused, and of the pieces in "
+        "quarantine:",
+        f"  {'':<18} {'first':>9} {'all':>9} {'pieces':>9}",
+    ]
     columns = ("first_answers", "answers", "quarantined")
     for reason in sorted({name for column in columns for name in rejects[column]}):
-        cells = [rejects[column].get(reason, 0.0) for column in columns]
-        lines.append(f"  {reason:<18} " + " ".join(f"{_percent(cell):>9}" for cell in cells))
+        cells = " ".join(f"{_percent(rejects[column].get(reason, 0.0)):>9}" for column in columns)
+        lines.append(f"  {reason:<18} {cells}  {REASONS.get(reason, '')}".rstrip())
     return lines
 
 

@@ -181,7 +181,11 @@ def one_a_kind(
     left = [a for a in attributes if weights.get(a.kind, 0) > 0]
     picked: list[Attribute] = []
     while left and len(picked) < count:
-        chosen = rng.choices(left, [weights[a.kind] for a in left])[0]
+        draw = rng.random() * sum([weights[a.kind] for a in left])
+        for chosen in left:
+            draw -= weights[chosen.kind]
+            if draw < 0:
+                break
         picked.append(chosen)
         left = [a for a in left if a.kind != chosen.kind]
     return picked

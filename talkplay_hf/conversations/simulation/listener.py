@@ -1,12 +1,12 @@
 """Writes one simulated conversation: what the user asks for, turn by turn.
 
 The user has standing conditions: what was asked for and holds until it is dropped. A later request
-goes on from them (more of it, one more, one less, another in place of one), is in relation to the
-last track, or is a new one that replaces them. The constraints of a message are all conditions that
-hold after it, and the next track meets them; its intents tell what was newly said.
+goes on from them (see `Onwards`) or is a new one that replaces them, and then its words say so. The
+constraints of a message are all conditions that hold after it, and the next track meets them; its
+intents tell what was newly said.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from random import Random
 
 from talkplay_hf.catalog.constraints import Constraint
@@ -16,13 +16,13 @@ from talkplay_hf.conversations.simulation.attributes import (
     fitting_activities,
     one_a_kind,
 )
+from talkplay_hf.conversations.simulation.onwards import CORRECTABLE, Onwards
 from talkplay_hf.conversations.simulation.options import SimulatorOptions
 from talkplay_hf.conversations.simulation.phrasing import LONGEST, Phrasing, end_of, typed
 from talkplay_hf.conversations.simulation.request import Request
 from talkplay_hf.conversations.simulation.surroundings import Surroundings, TrackFacts
 
-CORRECTABLE = ("artist", "genre", "mood", "era", "tempo", "sound")
-QUERIES = frozenset({"artist", "genre", "era"})
+_PHRASES = {"open": "openers", "change": "turns", "continue": "stays"}
 
 
 class Listener:
@@ -133,37 +133,54 @@ class Listener:
         known: Sequence[Attribute],
         slip: Attribute | None = None,
     ) -> None:
-        """A request that leaves all earlier conditions behind."""
+        """A request that goes on from no earlier condition, by what the last track was not."""
         options, phrasing = self._options, self._phrasing
         draw = self._rng.random() if slip is None else 1.0
         if draw < options.track and self._may_name:
             title = Attribute("track", target.title, _is("title", target.title), passing=True)
             artist = Attribute("artist", target.artist, _is("artist", target.artist), passing=True)
             words = {"title": target.title[:LONGEST], "artist": target.artist[:LONGEST]}
-            request.ask(act, phrasing.say("tracks", **words), [title, artist], [])
+            act, kept = self._aside(act, request, target)
+            request.ask(act, phrasing.say("tracks", **words), [title, artist], kept)
             return
         if draw < options.track + options.similar and self._like_another(act, request, target):
             return
-        if self._rng.random() < options.activity and "activity" not in request.topics:
+        if act == "change" and slip is None and self.last is not None:
+            theirs = {(a.kind, a.value) for a in self._facts.attributes(self.last.track_id)}
+            asked = [a for a in known if options.kinds.get(a.kind, 0) > 0]
+            fresh = [a for a in asked if (a.kind, a.value) not in theirs]
+            act, known = ("change", fresh) if fresh else ("continue", known)
+        activity, name = "", _PHRASES[act]
+        if (
+            act != "continue"
+            and slip not in self.standing
+            and self._rng.random() < options.activity
+            and "activity" not in request.topics
+        ):
             activity, request.wish = self._activity(known)
             request.topics.append("activity")
             if slip is None and self._rng.random() < 0.12:
-                request.ask(act, phrasing.say("vague", activity=activity), [], [])
+                act, kept = self._aside(act, request, target)
+                request.ask(act, phrasing.say("vague", activity=activity), [], kept)
                 return
-            name = "openers_for" if act == "open" else "follow_ups_for"
-        else:
-            activity, name = "", "openers" if act == "open" else "follow_ups"
-        picked = self.pick([a for a in known if slip is None or a.kind != slip.kind])
+            name = "openers_for" if act == "open" else "turns_for"
+        if slip is not None:
+            known = [a for a in known if a.kind != slip.kind and a not in self.standing]
+        picked = self.pick(known)
         picked = picked if slip is None else [slip, *picked[:2]]
         if not picked:
             request.ask(act, phrasing.say("anything"), [], [])
             return
+        again = [a for a in picked if a in self.standing]
+        if act == "change" and again:
+            act, name = ("continue", "stays") if again == picked else ("refine", "follow_ups")
         wrong = self._wrong(picked, target) if slip is None else None
         shown = [wrong[1] if wrong and a is wrong[0] else a for a in picked]
-        if not activity and self._rng.random() < 0.12 and any(a.kind in QUERIES for a in shown):
+        terse = act == "open" and not activity and self._rng.random() < 0.12
+        if terse and phrasing.listable(shown):
             text, end = phrasing.keywords(shown), ""
         else:
-            phrase = phrasing.noun_phrase(shown)
+            phrase = phrasing.noun_phrase(shown, one=False if act == "continue" else None)
             text = phrasing.say(name, np=phrase, activity=activity)
             end = end_of(text)
         excluded = None if wrong else self._excluded(picked, target)
@@ -174,6 +191,18 @@ class Listener:
         request.ask(act, text, picked, [])
         if wrong:
             self._put_right(request, *wrong, "slips")
+
+    def _aside(self, act: str, request: Request, target: Track) -> tuple[str, list[Attribute]]:
+        """What a request does that names no condition to go on from, and what holds after it.
+
+        It refines where the target meets all that stands, and else says first that it turns away.
+        """
+        if act == "open":
+            return act, []
+        if all(a.met_by(target) for a in self.standing):
+            return "refine", self.standing
+        request.parts.append(self._phrasing.say("switches"))
+        return "change", []
 
     def _wrong(
         self, picked: Sequence[Attribute], target: Track
@@ -193,7 +222,8 @@ class Listener:
             return None
         kinds = {a.kind for a in picked if not a.passing}
         kind = self._rng.choice(("artist", "genre", "mood", "sound", "theme"))
-        if kind in kinds:
+        # an album or an artist is by nobody else
+        if kind in kinds or (kind == "artist" and "album" in kinds):
             return None
         other = self._surroundings.value(kind, target)
         return other.exclusion if other is not None else None
@@ -202,7 +232,7 @@ class Listener:
         value, old = self._phrasing.value(right), self._phrasing.value(wrong)
         request.parts.append(self._phrasing.say(name, value=value, wrong=old))
         request.acts.append("correct")
-        request.corrected = right
+        request.corrected = value
 
     def _activity(self, known: Sequence[Attribute]) -> tuple[str, str]:
         """What the music is for: something that its tempo and mood do not speak against."""
@@ -220,7 +250,8 @@ class Listener:
         titled = self._rng.random() < 0.4 * self._options.title_share
         words = {"title": other.title[:LONGEST], "artist": other.artist[:LONGEST]}
         text = self._phrasing.say("like_track" if titled else "like_artist", **words)
-        request.ask(act, text, [], [genre])
+        act, kept = self._aside(act, request, target)
+        request.ask(act, text, [], [*kept, genre] if genre not in kept else kept)
         request.topics.append("similar")
         return True
 
@@ -235,16 +266,15 @@ class Listener:
         if self.slip is not None:
             self._correct(request, target, known, self.slip)
             return
-        draw = self._rng.random() if slip is None else 1.0
-        ways: list[Callable[[], None]] = []
-        if draw < self._options.relative:
-            ways = self._relative(request, target, last)
-        elif draw < self._options.relative + self._options.standing:
-            ways = self._onwards(request, target, last, known)
-        if ways:
-            ways[int(self._rng.random() * len(ways))]()
-        else:
-            self._new("change", request, target, known, slip)
+        options, draw = self._options, self._rng.random()
+        if slip is None and draw < options.relative + options.standing:
+            onwards = Onwards(
+                self._facts, self._phrasing, request, self.standing, (last, target, known),
+                rejects=self.rejects, kinds=options.kinds, rng=self._rng,
+            )  # fmt: skip
+            if onwards.ask(relative=draw < options.relative):
+                return
+        self._new("change", request, target, known, slip)
 
     def _correct(
         self, request: Request, target: Track, known: Sequence[Attribute], wrong: Attribute
@@ -256,148 +286,6 @@ class Listener:
         request.said.append(right)
         request.topics.append(right.kind)
         self._put_right(request, right, wrong, "corrections")
-
-    def _relative(self, request: Request, target: Track, last: Track) -> list[Callable[[], None]]:
-        """The ways to ask for the target in relation to the last track."""
-        say = self._phrasing.say
-        ways: list[Callable[[], None]] = []
-
-        def compare(kind: str, name: str, op: str, value: str) -> None:
-            kept = [a for a in self.standing if a.kind != kind]
-            if all(a.met_by(target) for a in kept):
-                field = "year" if kind == "era" else kind
-                demand = Attribute(kind, name, (Constraint(field, op, value),), passing=True)
-                ways.append(lambda: request.ask("refine", say(name), [demand], kept))
-
-        if target.tempo is not None and last.tempo is not None:
-            if target.tempo > 1.08 * last.tempo:
-                compare("tempo", "faster", "gt", f"{last.tempo:g}")
-            elif target.tempo < last.tempo / 1.08:
-                compare("tempo", "slower", "lt", f"{last.tempo:g}")
-        if target.year is not None and last.year is not None:
-            if target.year >= last.year + 4:
-                compare("era", "newer", "gt", f"{last.year}")
-            elif target.year <= last.year - 4:
-                compare("era", "older", "lt", f"{last.year}")
-        for kind, name in (("artist", "not_artist"), ("genre", "not_genre")):
-            theirs = [
-                a for a in self._facts.attributes(last.track_id) if a.kind == kind and a.exclusion
-            ]
-            kept = [a for a in self.standing if a.kind != kind]
-            if theirs and not any(a.met_by(target) for a in theirs):
-                if not all(a.met_by(target) for a in kept):
-                    continue
-                attribute = theirs[0]
-                self._add_exclusion(ways, request, name, attribute, kept)
-        return ways
-
-    def _add_exclusion(
-        self,
-        ways: list[Callable[[], None]],
-        request: Request,
-        name: str,
-        attribute: Attribute,
-        kept: list[Attribute],
-    ) -> None:
-        demand = attribute.exclusion
-        assert demand is not None
-        text = self._phrasing.say
-        word = attribute.value[:LONGEST]
-        ways.append(lambda: request.ask("change", text(name, x=word), [demand], kept))
-
-    def _onwards(
-        self, request: Request, target: Track, last: Track, known: Sequence[Attribute]
-    ) -> list[Callable[[], None]]:
-        """The ways to ask for the target from the standing conditions on."""
-        say, phrasing, ask = self._phrasing.say, self._phrasing, request.ask
-        standing = self.standing
-        unmet = [a for a in standing if not a.met_by(target)]
-        ways: list[Callable[[], None]] = []
-        wanted = [a for a in standing if not a.excluded]
-        if not unmet and wanted and self.rejects:
-            said = wanted[:3]
-
-            def retry() -> None:
-                text = say("retries", np=phrasing.noun_phrase(said))
-                ask("continue", text, said, standing)
-
-            ways.append(retry)
-        if not unmet and wanted:
-            kinds = {a.kind for a in standing}
-            fresh = [a for a in known if a.kind not in kinds and a.constraints]
-            added = self.pick([a for a in fresh if a.kind != "artist"], 1)
-            if added:
-                ways += 2 * [
-                    lambda: ask(
-                        "refine", say("refine", mod=phrasing.modifier(added[0])), added, standing
-                    )
-                ]
-        droppable = len(unmet) == 1 and unmet[0].kind != "popularity" and len(wanted) > 1
-        if droppable and not unmet[0].excluded:
-            lost = unmet[0]
-            kept = [a for a in standing if a is not lost]
-
-            def relax() -> None:
-                words = {"mod": phrasing.modifier(lost), "kind": phrasing.book["kinds"][lost.kind]}
-                ask("relax", say("relax", **words), [], kept)
-                request.topics.append(lost.kind)
-
-            ways += 3 * [relax]
-        if len(unmet) == 1 and not unmet[0].excluded:
-            lost = unmet[0]
-            instead = [a for a in known if a.kind == lost.kind and a.constraints]
-            others = [a for a in standing if a is not lost]
-            if instead and lost.kind in CORRECTABLE:
-
-                def replace() -> None:
-                    words = {"new": phrasing.modifier(instead[0]), "old": phrasing.modifier(lost)}
-                    ask("change", say("replace", **words), instead[:1], others)
-
-                ways += 2 * [replace]
-        self._go_on(ways, request, target, last, known, unmet)
-        return ways
-
-    def _go_on(
-        self,
-        ways: list[Callable[[], None]],
-        request: Request,
-        target: Track,
-        last: Track,
-        known: Sequence[Attribute],
-        unmet: Sequence[Attribute],
-    ) -> None:
-        """Add the ways to ask for more like the last track."""
-        if self.rejects:
-            return
-        say, ask, phrasing = self._phrasing.say, request.ask, self._phrasing
-        theirs = self._facts.attributes(last.track_id)
-        shared = [a for a in known if a.kind == "genre" and a.constraints and a in theirs]
-        shared.sort(key=lambda a: a not in self.standing)
-        holding = shared[:1]
-        if not unmet and not all(a.excluded for a in self.standing):
-            holding = self.standing
-        elif not unmet and shared:
-            holding = [*self.standing, shared[0]]
-        if holding:
-
-            def more() -> None:
-                ask("continue", say("similar"), [], holding)
-                request.topics.append("similar")
-
-            ways.append(more)
-        if target.artist.casefold() == last.artist.casefold():
-            same = Attribute("artist", last.artist, _is("artist", last.artist))
-            word = last.artist[:LONGEST]
-            ways += 2 * [lambda: ask("continue", say("same_artist", x=word), [same], [])]
-        changed = [a for a in known if a.kind in ("mood", "tempo") and a not in theirs]
-        if shared and changed:
-            change = changed[int(self._rng.random() * len(changed))]
-
-            def keep_but() -> None:
-                words = {"keep": phrasing.value(shared[0]), "mod": phrasing.modifier(change)}
-                ask("refine", say("keep_but", **words), [shared[0], change], [])
-
-            ways.append(keep_but)
 
 
 def _is(column: str, value: str) -> tuple[Constraint, ...]:

@@ -33,10 +33,11 @@ class SimulatorOptions:
             outside the playlist (the negative set of paper A.1).
         correction (`float`): Share of the requests that the user puts right in the same breath, and
             of the rejected tracks that were due to a slip of the user.
-        standing (`float`): Share of the later requests that go on from what was asked for before:
-            more of it, one condition more, one less, or another in place of one.
+        standing (`float`): Share of the later requests that go on from what was asked for or
+            played before, where the next track allows it: more of it, one condition more, one less,
+            another in place of one, or some of it said again with something new.
         relative (`float`): Share of the later requests in relation to the last track: faster,
-            older, not this artist.
+            older, not this artist. The requests that are neither turn to something else.
         exclusion (`float`): Share of the new requests that also say what is not wanted.
         similar (`float`): Share of the new requests for something like an artist or a track.
         track (`float`): Share of the new requests for one track by its title.
@@ -59,8 +60,8 @@ class SimulatorOptions:
     kinds: Mapping[str, float] = field(default_factory=lambda: dict(KINDS))
     negative: float = 0.15
     correction: float = 0.08
-    standing: float = 0.5
-    relative: float = 0.2
+    standing: float = 0.7
+    relative: float = 0.18
     exclusion: float = 0.1
     similar: float = 0.06
     track: float = 0.04

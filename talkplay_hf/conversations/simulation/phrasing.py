@@ -8,7 +8,7 @@ tempos, eras, instruments and themes are said in the language where the book kno
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from random import Random
@@ -18,11 +18,18 @@ from talkplay_hf.conversations.simulation.attributes import Attribute
 
 _FOLDER = Path(__file__).parent / "phrases"
 LONGEST = 120
+PLAIN_WORDS = 3
 LOWER_SHARE, CARELESS_SHARE = 0.06, 0.35
 _SLOT = re.compile(r"\{(\w+)\}")
 # an English word that starts with a vowel sound
 _VOWEL = re.compile(r"8|11\b|18|[aio]|e(?!u)|u(?!k\b|s\b|ni)|r&b|rnb|mpb", re.IGNORECASE)
+_QUERIES = frozenset({"artist", "genre", "era"})
+_QUERY_WORDS = _QUERIES | {"mood", "tempo", "popularity"}
+# "de" before a name, which French shortens before a vowel
+_OF = re.compile(r"\bde \{(artist|title|x)\}")
 _ADJECTIVES = ("popularity", "tempo", "mood", "sound")
+_TWO_ENDS = re.compile(r"((?<!\.)\.|[?!])\.(?!\S)|(\?)\s?\?(?!\S)")
+_FRENCH_VOWELS = tuple("aeiouàâéèêëîïôûœ")
 _ENDS = (".", "!", "?", "…")
 
 
@@ -52,7 +59,8 @@ class Phrasing:
     Args:
         language (`str`): One of `languages()`.
         rng (`random.Random`): Draws the words.
-        variety (`float`): Share of the phrases for each purpose that is used, from the first.
+        variety (`float`): Share of the phrases for each purpose that is used, from the first;
+            of the words for one thing, never fewer than three.
     """
 
     def __init__(self, language: str, rng: Random, variety: float = 1.0) -> None:
@@ -67,9 +75,10 @@ class Phrasing:
         pattern: str = self.pick(name)
         if "{" not in pattern:
             return pattern
-        text: str = pattern.format(**words)
-        # a name that ends in a full stop ends the sentence, too
-        return text[:-1] if text.endswith("..") and not text.endswith("...") else text
+        text = self._fill(pattern, words)
+        # a name that ends in a mark ends the sentence, too
+        named = any(word.endswith(_ENDS) for word in words.values())
+        return _TWO_ENDS.sub(r"\1\2", text) if named else text
 
     def pick(self, name: str) -> Any:
         """Draw an entry of a list of the book; the name of a list in a table is `table.key`."""
@@ -97,19 +106,21 @@ class Phrasing:
         """What follows "but": "from the 80s", "jazz", "sad", "by somebody"."""
         if self._is_adjective(attribute):
             return self._word(attribute, "")
-        return self._joined(attribute)
+        return self._joined(attribute, plainly=True)
 
     def noun_phrase(self, attributes: Sequence[Attribute], *, one: bool | None = None) -> str:
         """Say several attributes as one phrase, such as "slow jazz from the 90s".
 
         Args:
             attributes (`Sequence[Attribute]`): At most one of each kind.
-            one (`bool`, *optional*): Speak of one track ("a slow jazz tune"), or of either one or
-                music in general when left out.
+            one (`bool`, *optional*): Speak of one track ("a slow jazz tune") or of music ("slow
+                jazz music"); of either when left out.
         """
         by_kind = {attribute.kind: attribute for attribute in attributes}
         draw = self._rng.random()
-        if one or (one is None and draw < 0.5):
+        if one is False:
+            head = "more"
+        elif one or draw < 0.5:
             head = "one"
         elif "genre" in by_kind:
             head = "genre"
@@ -123,7 +134,8 @@ class Phrasing:
         for kind in self.book["adjectives"]:
             if kind in by_kind and self._is_adjective(by_kind[kind]):
                 adjectives.append(self._word(by_kind[kind], ending))
-        slots = {"adj": self._list_up(adjectives)}
+        joiners = self.book.get("and_after", {}).get(head, self.book["and"])
+        slots = {"adj": self._list_up(adjectives, joiners)}
         for kind in self.book["order"]:
             attribute = by_kind.get(kind)
             if attribute is None or (kind in _ADJECTIVES and self._is_adjective(attribute)):
@@ -135,6 +147,11 @@ class Phrasing:
             else:
                 back.append(self._joined(attribute))
         return " ".join([self._filled(pattern, slots), *back])
+
+    def listable(self, attributes: Sequence[Attribute]) -> bool:
+        """Whether several attributes make a typed query, that says what it wants."""
+        kinds = {a.kind for a in attributes}
+        return kinds <= _QUERY_WORDS and not kinds.isdisjoint(_QUERIES)
 
     def keywords(self, attributes: Sequence[Attribute]) -> str:
         """Say several attributes as a typed query: "jazz, slow, 80s"."""
@@ -159,18 +176,25 @@ class Phrasing:
         for name in _TABLES.get(attribute.kind, ()):
             options: list[str] | None = self.book[name].get(attribute.value)
             if options:
-                word = options[int(self._rng.random() * len(options))]
+                size = max(PLAIN_WORDS, math.ceil(len(options) * self._variety))
+                word = options[int(self._rng.random() * min(size, len(options)))]
                 return word.replace("+", ending)
         return attribute.value[:LONGEST]
 
-    def _joined(self, attribute: Attribute) -> str:
+    def _joined(self, attribute: Attribute, *, plainly: bool = False) -> str:
         options: list[str] = self.book["joints"][attribute.kind]
-        pattern = options[int(self._rng.random() * len(options))]
-        return pattern.format(x=self._word(attribute, ""))
+        size = 1 if plainly else max(1, math.ceil(len(options) * self._variety))
+        pattern = options[int(self._rng.random() * size)]
+        return self._fill(pattern, {"x": self._word(attribute, "")})
 
-    def _list_up(self, words: list[str]) -> str:
-        comma: str = self.book["and"][0]
-        last: str = self.book["and"][1]
+    def _fill(self, pattern: str, words: Mapping[str, str]) -> str:
+        if self.language == "fr":
+            pattern = _OF.sub(lambda found: _elided(found[1], words), pattern)
+        text: str = pattern.format(**words)
+        return text
+
+    def _list_up(self, words: list[str], joiners: Sequence[str]) -> str:
+        comma, last = joiners
         if len(words) < 2:
             return "".join(words)
         if self.language == "es" and words[-1][:1] == "i":
@@ -188,7 +212,8 @@ class Phrasing:
                 parts.append("an" if _VOWEL.match(parts[-1]) else "a")
             elif found[1] == "noun":
                 nouns = self.book["nouns"]
-                parts.append(nouns[int(self._rng.random() * len(nouns))])
+                size = max(PLAIN_WORDS, math.ceil(len(nouns) * self._variety))
+                parts.append(nouns[int(self._rng.random() * min(size, len(nouns)))])
             elif slots.get(found[1]):
                 parts.append(token.replace(found[0], slots[found[1]]))
         return " ".join(reversed(parts))
@@ -225,6 +250,11 @@ def end_of(text: str) -> str:
     """The mark that ends a sentence, with the space before it in French, or nothing."""
     end = text[-1:] if text.endswith(_ENDS) else ""
     return f" {end}" if end and text.endswith(f" {end}") else end
+
+
+def _elided(place: str, words: Mapping[str, str]) -> str:
+    vowel = words[place][:1].casefold() in _FRENCH_VOWELS
+    return f"d'{{{place}}}" if vowel else f"de {{{place}}}"
 
 
 def _capital(text: str) -> str:

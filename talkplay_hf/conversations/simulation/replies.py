@@ -72,7 +72,8 @@ class Presenter:
         words = {"title": track.title[:LONGEST], "artist": track.artist[:LONGEST]}
         parts = list(request.picked_up)
         if request.corrected is not None:
-            parts.append(say("acks_correct", value=self._phrasing.value(request.corrected)))
+            ack: str = say("acks_correct", value=request.corrected)
+            parts.append(ack[:1].upper() + ack[1:])
         elif "reject" in request.acts:
             parts.append(say("acks_reject"))
         elif not parts and rng.random() < self._options.chatty_reply:

@@ -19,7 +19,7 @@ class Request:
         said (`list[Attribute]`): The conditions that it names.
         picked_up (`list[str]`): What the reply says first: a greeting back, an answer.
         wish (`str`, *optional*): What the reply may say last.
-        corrected (`Attribute`, *optional*): What was put right.
+        corrected (`str`, *optional*): What it puts in place of a slip, as it says it.
     """
 
     parts: list[str] = field(default_factory=list)
@@ -29,7 +29,7 @@ class Request:
     said: list[Attribute] = field(default_factory=list)
     picked_up: list[str] = field(default_factory=list)
     wish: str | None = None
-    corrected: Attribute | None = None
+    corrected: str | None = None
 
     def ask(
         self, act: str, text: str, said: Sequence[Attribute], kept: Sequence[Attribute]

@@ -16,7 +16,8 @@ import numpy as np
 from talkplay_hf.catalog.schema import Catalog, Conversation, Message, Track
 from talkplay_hf.catalog.splits import SPLITS, cold_tracks, playlist_splits
 from talkplay_hf.conversations.simulation.attributes import Attribute
-from talkplay_hf.conversations.simulation.listener import CORRECTABLE, Listener
+from talkplay_hf.conversations.simulation.listener import Listener
+from talkplay_hf.conversations.simulation.onwards import CORRECTABLE
 from talkplay_hf.conversations.simulation.options import SimulatorOptions
 from talkplay_hf.conversations.simulation.phrasing import Phrasing
 from talkplay_hf.conversations.simulation.replies import Presenter, Reply

@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import json
 import os
+import stat
 import threading
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -67,7 +68,8 @@ class Record:
         finish_reason (`str`, *optional*): Why it ended.
         prompt_tokens (`int`): Tokens of the chat, as far as the model said.
         completion_tokens (`int`): Tokens of the answer.
-        refusal (`str`, *optional*): What the model said where it refused the prompt.
+        refusal (`str`, *optional*): Why there is no answer that may be used: what the model said
+            where it refused the prompt, or that a filter cut the answer off.
     """
 
     key: str
@@ -121,7 +123,8 @@ class Ledger:
     key the first counts.
 
     Args:
-        path (`str` or `Path`): The file; made if it is not there.
+        path (`str` or `Path`): The file; made if it is not there, and gone again when the ledger is
+            closed without an answer.
 
     Attributes:
         notices (`tuple[str, ...]`): What was mended or skipped when it was opened.
@@ -136,13 +139,14 @@ class Ledger:
         self._places: dict[bytes, int] = {}
         self._size = self._synced = 0
         self._usage = Usage()
+        self._answering: set[str] = set()
         self._syncing = threading.Lock()
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        made = not self.path.exists()
+        self._made = not self.path.exists()
         self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         try:
             self._lock()
-            if made:
+            if self._made:
                 _sync_folder(self.path.parent)
             self._reader = self.path.open("rb")
             try:
@@ -169,6 +173,8 @@ class Ledger:
         """Close the file, so that another process may open it."""
         with self._syncing:
             self._reader.close()
+            if self._made and not self._size:
+                self.path.unlink(missing_ok=True)
             os.close(self._file)
 
     def __len__(self) -> int:
@@ -181,6 +187,10 @@ class Ledger:
     def usage(self) -> Usage:
         """What all its answers cost."""
         return self._usage
+
+    def answered_by(self, model: str) -> bool:
+        """Whether a model has given any answer that stands here."""
+        return model in self._answering
 
     def get(self, key: str) -> Record | None:
         """The answer with this key, or `None`."""
@@ -200,9 +210,14 @@ class Ledger:
             return
         place = self._size
         self._append(json.dumps(asdict(record), separators=(",", ":")).encode("ascii") + b"\n")
+        self._note(record, place)
+        await asyncio.to_thread(self._sync, self._size)
+
+    def _note(self, record: Record, place: int) -> None:
         self._places[bytes.fromhex(record.key)] = place
         self._usage = self._usage.plus(record)
-        await asyncio.to_thread(self._sync, self._size)
+        if record.refusal is None:
+            self._answering.add(record.model)
 
     def _append(self, line: bytes) -> None:
         """Write a line in one piece, or leave the file as it was."""
@@ -232,6 +247,9 @@ class Ledger:
                 f"{self.path}: another process is writing this ledger; wait for it, or name "
                 "another one"
             ) from None
+        about = os.fstat(self._file)
+        if not stat.S_ISREG(about.st_mode) or not about.st_nlink:
+            raise ArtifactError(f"{self.path}: is not a file, or was removed just now")
 
     def _read_all(self) -> None:
         """Note the place of every record, and mend the end."""
@@ -243,10 +261,8 @@ class Ledger:
             if record is None:
                 broken.append(number)
                 continue
-            key = bytes.fromhex(record.key)
-            if key not in self._places:
-                self._places[key] = start
-                self._usage = self._usage.plus(record)
+            if record.key not in self:
+                self._note(record, start)
         if broken and not self._places and not _HEAD.startswith(self._first(len(_HEAD))):
             raise ArtifactError(f"{self.path}: is not a ledger of answers; name another file")
         if number and record is None:

@@ -13,55 +13,23 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from talkplay_hf.catalog.schema import Catalog, Conversation, Track
-from talkplay_hf.conversations.checks.answers import Limits, judge_answer, messages_of
-from talkplay_hf.conversations.checks.verdict import Problem, Verdict
+from talkplay_hf.catalog.schema import Catalog, Conversation
+from talkplay_hf.conversations.checks.answers import Limits
 from talkplay_hf.conversations.dataset import ConversationWriter
 from talkplay_hf.conversations.llm.faults import PromptFailedError
 from talkplay_hf.conversations.llm.language_model import Answer, Chat, LanguageModel
-from talkplay_hf.conversations.synthesis.ledger import Ledger, Record, answer_key, sha256_of
+from talkplay_hf.conversations.synthesis.exchange import Exchange, Quarantined
+from talkplay_hf.conversations.synthesis.ledger import Ledger, Record, sha256_of
 from talkplay_hf.conversations.synthesis.pieces import Piece
 from talkplay_hf.conversations.synthesis.prompt import Prompt
-from talkplay_hf.conversations.synthesis.report import NOT_ASKED, REFUSED, SynthesisReport
+from talkplay_hf.conversations.synthesis.report import SynthesisReport
 from talkplay_hf.errors import InputError, LanguageModelError, PromptRefusedError
 
 ATTEMPTS = 3
 CHARACTERS_PER_TOKEN = 4
+FILTERED = "content_filter"
 LIMIT_NAMES = ("max_tokens", "max_completion_tokens")
 TRACKS_IN_MEMORY = 20_000
-# of the languages that a prompt asks for, those whose codes are known here
-LANGUAGE_CODES = {
-    "chinese": "zh", "dutch": "nl", "english": "en", "french": "fr", "german": "de", "hindi": "hi",
-    "italian": "it", "japanese": "ja", "korean": "ko", "polish": "pl", "portuguese": "pt",
-    "russian": "ru", "spanish": "es", "swedish": "sv", "turkish": "tr", "ukrainian": "uk",
-}  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Quarantined:
-    """A piece without a conversation that may be kept.
-
-    Args:
-        piece_id (`str`): The piece.
-        playlist_id (`str`, *optional*): The playlist that it was cut from.
-        split (`str`): The split of that playlist.
-        attempts (`int`): Answers that it got.
-        reasons (`tuple[str, ...]`): Names of what is wrong with the last one.
-        details (`tuple[str, ...]`): The same in words, one for each reason.
-        answer (`str`, *optional*): The last answer; `None` where there is none.
-    """
-
-    piece_id: str
-    playlist_id: str | None
-    split: str
-    attempts: int
-    reasons: tuple[str, ...]
-    details: tuple[str, ...]
-    answer: str | None
-
-    def to_row(self) -> dict[str, Any]:
-        """The row of the quarantine."""
-        return asdict(self) | {"reasons": [*self.reasons], "details": [*self.details]}
 
 
 @dataclass(frozen=True)
@@ -71,12 +39,14 @@ class Asked:
     Args:
         finished (`int`): Pieces that need no further call: answered well, refused, or out of
             attempts.
+        kept (`int`): Those of them that were answered well.
         failed (`int`): Pieces whose call brought no answer, over and over; they may be asked again.
         failure (`str`, *optional*): What went wrong with the last of them.
         stopped (`LanguageModelError`, *optional*): Why it ended before the last piece.
     """
 
     finished: int
+    kept: int = 0
     failed: int = 0
     failure: str | None = None
     stopped: LanguageModelError | None = None
@@ -142,8 +112,7 @@ class Synthesis:
         self,
         pieces: Iterable[Piece],
         *,
-        total: int = 0,
-        progress: Callable[[str, int, int], None] | None = None,
+        progress: Callable[[Asked], None] | None = None,
     ) -> Asked:
         """Ask for every piece what the ledger does not hold, several at a time.
 
@@ -153,20 +122,24 @@ class Synthesis:
 
         Args:
             pieces (`Iterable[Piece]`): The pieces; read as they are needed.
-            total (`int`): How many there are, for `progress`.
-            progress (`Callable`, *optional*): Called with (what, done, total).
+            progress (`Callable`, *optional*): Called after every piece with how far it came.
         """
         waiting = iter(pieces)
         errors: list[Exception] = []
         failures: list[str] = []
-        finished = 0
+        finished = kept = 0
+
+        def so_far(stopped: LanguageModelError | None = None) -> Asked:
+            failure = failures[-1] if failures else None
+            return Asked(finished, kept, len(failures), failure, stopped)
 
         async def work() -> None:
-            nonlocal finished
+            nonlocal finished, kept
             for piece in waiting:
                 try:
-                    done = await self._ask(piece, errors)
-                    finished += done
+                    exchange = await self._ask(piece, errors)
+                    finished += not self._calls_left(exchange)
+                    kept += exchange.valid
                 except PromptFailedError as error:
                     failures.append(str(error))
                 except Exception as error:
@@ -174,17 +147,16 @@ class Synthesis:
                 if errors:
                     return
                 if progress is not None:
-                    progress("asking", finished + len(failures), total)
+                    progress(so_far())
                 await asyncio.sleep(0)  # a piece that the ledger settles would hold up the others
 
         await asyncio.gather(*(work() for _ in range(self.model.concurrency)))
         for error in errors:
             if not isinstance(error, LanguageModelError):
                 raise error
-        stopped = next((e for e in errors if isinstance(e, LanguageModelError)), None)
-        return Asked(finished, len(failures), failures[-1] if failures else None, stopped)
+        return so_far(next((e for e in errors if isinstance(e, LanguageModelError)), None))
 
-    async def _ask(self, piece: Piece, errors: list[Exception]) -> bool:
+    async def _ask(self, piece: Piece, errors: list[Exception]) -> Exchange:
         """Ask about one piece until it is finished, or another one met an error."""
         exchange = self.replay(piece)
         while self._calls_left(exchange) and not errors:
@@ -195,7 +167,12 @@ class Synthesis:
             except PromptFailedError:
                 raise
             except PromptRefusedError as error:
+                if not self.ledger.answered_by(self.model.name):
+                    # more likely a server that is not set up well than this one prompt
+                    raise PromptFailedError(str(error)) from None
                 refusal = str(error)
+            if answer.finish_reason == FILTERED:
+                refusal = "the answer was filtered"
             record = Record(
                 key=key,
                 piece_id=piece.piece_id,
@@ -212,9 +189,9 @@ class Synthesis:
             )
             await self.ledger.store(record)
             exchange.take(record)
-        return not self._calls_left(exchange)
+        return exchange
 
-    def replay(self, piece: Piece) -> "Exchange":
+    def replay(self, piece: Piece) -> Exchange:
         """What was asked and answered about a piece so far, judged by today's checks."""
         ids = (*piece.track_ids, *piece.negative_ids)
         exchange = Exchange(self, piece, {track_id: self._track(track_id) for track_id in ids})
@@ -293,7 +270,7 @@ class Synthesis:
             writer.facts |= {"synthesis": report.to_dict(), "rejects": report.rejects()}
         return report
 
-    def _calls_left(self, exchange: "Exchange") -> int:
+    def _calls_left(self, exchange: Exchange) -> int:
         """How many calls a piece may still take."""
         return 0 if exchange.settled else max(0, self.attempts - len(exchange.records))
 
@@ -323,78 +300,3 @@ class Synthesis:
             answer_tokens=least * next((limit for limit in limits if limit), 0),
             example=example,
         )
-
-
-class Exchange:
-    """What was asked and answered about one piece."""
-
-    def __init__(self, synthesis: Synthesis, piece: Piece, tracks: Mapping[str, Track]) -> None:
-        self.piece = piece
-        self.records: list[Record] = []
-        self.verdicts: list[Verdict] = []
-        self._synthesis = synthesis
-        self._tracks = tracks
-        self._first = synthesis.prompt.chat(piece, tracks)
-
-    @property
-    def settled(self) -> bool:
-        """Whether no further answer is wanted: one may be kept, the model refused the prompt, or
-        it says the same again and would for ever."""
-        if not self.records:
-            return False
-        last, before = self.records[-1], self.records[-2:-1]
-        greedy = self._synthesis.model.parameters.get("temperature") == 0
-        repeats = greedy and [one.text for one in before] == [last.text]
-        return self.verdicts[-1].valid or last.refusal is not None or repeats
-
-    def key(self) -> str:
-        """The key of the next answer."""
-        model, attempt = self._synthesis.model, len(self.records) + 1
-        return answer_key(self._first, model.name, model.parameters, self.piece.piece_id, attempt)
-
-    def chat(self) -> Chat:
-        """The chat that asks for the next answer: the first one, then with the last problems."""
-        if not self.records:
-            return self._first
-        said, problems = readable(self.records[-1].text), self.verdicts[-1].problems
-        return self._synthesis.prompt.again(self._first, said, problems, piece=self.piece)
-
-    def take(self, record: Record) -> None:
-        """Add an answer and judge it."""
-        if record.refusal is not None:
-            verdict = Verdict(problems=(Problem(REFUSED, readable(record.refusal)),))
-        else:
-            verdict = judge_answer(
-                self._synthesis.prompt.with_ids(readable(record.text), self.piece),
-                self.piece,
-                self._tracks,
-                self._synthesis.limits,
-                finish_reason=record.finish_reason,
-            )
-        self.records.append(record)
-        self.verdicts.append(verdict)
-
-    def outcome(self) -> Conversation | Quarantined:
-        """What became of the piece."""
-        piece = self.piece
-        if self.verdicts and self.verdicts[-1].valid:
-            messages = messages_of(self.verdicts[-1].turns, piece)
-            language = LANGUAGE_CODES.get(self._synthesis.prompt.options.language.casefold())
-            return Conversation(piece.piece_id, messages, piece.playlist_id, piece.split, language)
-        problems: tuple[Problem, ...] = (Problem(NOT_ASKED, "there is no answer about it yet"),)
-        if self.verdicts:
-            problems = self.verdicts[-1].problems
-        return Quarantined(
-            piece_id=piece.piece_id,
-            playlist_id=piece.playlist_id,
-            split=piece.split,
-            attempts=len(self.records),
-            reasons=tuple(problem.reason for problem in problems),
-            details=tuple(problem.detail for problem in problems),
-            answer=readable(self.records[-1].text) if self.records else None,
-        )
-
-
-def readable(text: str) -> str:
-    """A text without halves of surrogate pairs, which neither a request nor a table can hold."""
-    return text.encode("utf-8", "replace").decode("utf-8")
