@@ -131,7 +131,7 @@ def run_report(args: argparse.Namespace) -> None:
     if judged is not None:
         report = report | {"judge": judged}
         text = f"{text}\n{judge_text(judged)}"
-    cards.update_card(args.conversations, report)
+    cards.update_card(args.conversations, report, text)
     emit(report, text, args.json)
 
 

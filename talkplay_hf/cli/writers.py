@@ -46,7 +46,7 @@ def writer_flags(sub: argparse.ArgumentParser) -> tuple[Flags, ...]:
     one = Flags(sub, SIMULATOR)
     one.add("--count", type=take.COUNT, metavar="N", help=f"conversations (default {COUNT})")
     one.add(
-        "--languages", metavar="CODES", help="languages to write in, such as en,ko (default en)"
+        "--languages", metavar="CODES", help="languages to write in, of de,en,es,fr,pt (default en)"
     )
     one.add(
         "--title-share",

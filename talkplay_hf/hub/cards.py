@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from talkplay_hf.hub import files
-from talkplay_hf.hub.markdown import cell, figures, flat, natural, table
+from talkplay_hf.hub.markdown import cell, flat, natural, table
 
 _TEMPLATE = Path(__file__).parent / "conversations_card.md"
 # Facts with a place of their own in the card; the others are listed under "How it was made".
@@ -21,6 +21,7 @@ _PLACED = {
     "rejects",
     "synthesis",
     "quality",
+    "quality_text",
     "license",
     "catalog_license",
     "pretty_name",
@@ -36,8 +37,6 @@ _SIZES = (
     (1_000_000, "100K<n<1M"),
     (10_000_000, "1M<n<10M"),
 )
-# Parts of a quality report that another section tells.
-_TOLD = {"rejects", "synthesis"}
 _LICENSE_ID = re.compile(r"[a-z0-9][a-z0-9.+-]*")
 
 
@@ -59,7 +58,7 @@ def conversations_card(facts: Mapping[str, Any]) -> str:
               answers under `answers` if rates are to be shown.
             - `synthesis` (mapping): what became of the pieces of playlists that a language model
               was asked about.
-            - `quality` (mapping): the figures of a quality report, nested as deep as it likes.
+            - `quality_text` (`str`): the figures of a quality report, as lines of text.
             - `license` (`str`): licence of the texts; `catalog_license` (`str`): licence of the
               catalog that they are about. Nothing is claimed where they are not given.
             - `pretty_name` (`str`): the title.
@@ -92,7 +91,7 @@ def conversations_card(facts: Mapping[str, Any]) -> str:
         quarantine=_QUARANTINE if facts.get("quarantined") else "",
         made=_made(facts),
         rejects=_rejects(facts),
-        quality=_quality(facts.get("quality")),
+        quality=_quality(facts.get("quality_text")),
         limits="\n".join(f"- {line}" for line in _limits(facts, origin)),
         licence=_licence(license_, facts.get("catalog_license"), origin),
     )
@@ -121,7 +120,7 @@ def write_card(folder: str | Path, manifest: Mapping[str, Any]) -> None:
     files.write_json(Path(folder) / files.MANIFEST, facts)
 
 
-def update_card(folder: str | Path, quality: Mapping[str, Any]) -> None:
+def update_card(folder: str | Path, quality: Mapping[str, Any], text: str) -> None:
     """Put the figures of a quality report into the card and the manifest of a dataset folder.
 
     The card is written anew from the manifest, so that what was edited in it by hand is lost. Each
@@ -130,13 +129,14 @@ def update_card(folder: str | Path, quality: Mapping[str, Any]) -> None:
 
     Args:
         folder (`str` or `Path`): A conversations folder.
-        quality (`Mapping[str, Any]`): The figures, as JSON values.
+        quality (`Mapping[str, Any]`): The figures, as JSON values, for the manifest.
+        text (`str`): The figures as lines of text, for the card.
 
     Raises:
         ArtifactError: If it is no conversations folder.
     """
     manifest = files.read_manifest(folder, "conversations")
-    write_card(folder, manifest | {"quality": dict(quality)})
+    write_card(folder, manifest | {"quality": dict(quality), "quality_text": text})
 
 
 def _origin(facts: Mapping[str, Any]) -> str:
@@ -166,10 +166,6 @@ _SUMMARY = {
 _FICTION = (
     "**The catalog is fictional.** Its artists, titles and playlists were made by a program. These "
     "conversations say nothing about real music."
-)
-_UNITS = (
-    "Shares lie between 0 and 1. A turn is one with a track. Lengths are in words between white "
-    "space; vocabulary and n-grams leave case and punctuation aside."
 )
 _QUARANTINE = """
 Answers of the language model that were refused are kept apart, with the reasons. They are not part
@@ -305,18 +301,13 @@ def _percent(part: int, whole: int | None) -> str:
     return f"{part / whole:.2%}" if whole else ""
 
 
-def _quality(report: Any) -> str:
-    """The figures of a report, a section for each of its parts."""
-    if not isinstance(report, Mapping) or not report:
+def _quality(text: Any) -> str:
+    """The figures of a report, as the report writes them."""
+    if not isinstance(text, str) or not text.strip():
         return ""
-    parts = {name: report[name] for name in sorted(report, key=natural) if name not in _TOLD}
-    single = {name: one for name, one in parts.items() if not isinstance(one, Mapping)}
-    blocks = figures(single)
-    for name, part in parts.items():
-        tables = figures(part) if isinstance(part, Mapping) else []
-        if tables:
-            blocks += [f"### {cell(name)}", *tables]
-    return "\n\n".join(["\n## Quality", _UNITS, *blocks]) + "\n" if blocks else ""
+    longest = max(map(len, re.findall(r"`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"\n## Quality\n\n{fence}text\n{text.rstrip()}\n{fence}\n"
 
 
 def _limits(facts: Mapping[str, Any], origin: str) -> Iterator[str]:

@@ -366,6 +366,7 @@ def test_reject_rates_come_from_the_synthesis(world: Catalog):
         "pieces": 10, "kept": 6, "repaired": 3, "calls": 16, "attempts": {"0": 2, "1": 4, "3": 4},
         "first_reasons": {"unparsable": 4}, "refused": {"unparsable": 8, "unknown_track": 2},
         "final_reasons": {"unknown_track": 2, "not_asked": 2},
+        "intents_asked": {"era": 4, "theme": 1}, "intents_found": {"era": 3},
     }  # fmt: skip
     report = quality_report(plain_talks(world, 2), synthesis=synthesis)
     assert report["rejects"] == {
@@ -374,6 +375,7 @@ def test_reject_rates_come_from_the_synthesis(world: Catalog):
         "first_answers": {"unparsable": 0.5},
         "answers": {"unparsable": 0.5, "unknown_track": 0.125},
         "quarantined": {"unknown_track": 0.2, "not_asked": 0.2},
+        "intents_found": {"era": 0.75, "theme": 0.0},
     }
     assert report["synthesis"] == synthesis
     text = quality_text(report)

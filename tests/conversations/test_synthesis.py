@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -358,6 +359,17 @@ def test_the_manifest_says_how_it_was_made(run: Run):
     assert manifest["generator"]["prompt_sha256"] == PROMPT.sha256
     assert manifest["rejects"]["answers"] == report.calls
     assert PROMPT.sha256 in (run.out / "README.md").read_text()
+
+
+def test_the_intents_that_were_asked_for_are_looked_for(run: Run):
+    run.ask(ScriptedModel())
+    report = run.save()
+    asked = Counter(intent for piece in run.pieces for intent in piece.intents)
+    assert report.kept == len(run.pieces)
+    assert report.intents_asked == asked
+    assert report.intents_found["open"] == report.kept  # each begins with a request
+    assert report.intents_found <= asked
+    assert report.intents_found["theme"] < asked["theme"]  # the scripted writer never heeds them
 
 
 def endpoint(server: FaultyServer, budget: Budget | None = None, **more: object) -> EndpointModel:

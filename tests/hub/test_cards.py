@@ -124,16 +124,16 @@ def test_what_became_of_the_pieces_is_told_once() -> None:
         "pieces": 80, "kept": 60, "repaired": 15, "calls": 100, "prompt_tokens": 5000,
         "completion_tokens": 700, "kept_at": {"1": 50, "2": 10}, "repairs": {"quotes": 15},
     }  # fmt: skip
-    quality = {"synthesis": synthesis, "rejects": {"kept": 0.75}, "turns": {"mean": 7.0}}
-    text = conversations_card(COUNTED | {"synthesis": synthesis, "quality": quality})
+    quality = {"synthesis": synthesis, "turns": {"mean": 7.0}}
+    told = {"synthesis": synthesis, "quality": quality, "quality_text": "turns  mean 7"}
+    text = conversations_card(COUNTED | told)
     assert "Of 80 pieces of playlists, 60 (75.00%) became conversations, 15 of them mended" in text
     assert "Which answer was kept: 1 (50), 2 (10)." in text
     assert "What was mended: quotes (15)." in text
     assert "100 answers took 5,000 tokens of prompts and 700 of answers" in text
     assert "synthesis /" not in text
-    assert "### rejects" not in text
-    assert "### synthesis" not in text
-    assert "| mean | 7 |" in text
+    assert text.count("80 pieces") == 1
+    assert "```text\nturns  mean 7\n```" in text
 
 
 def test_a_published_set_is_named_with_what_was_left_out_of_it() -> None:
@@ -157,8 +157,8 @@ def test_a_licence_without_derivatives_is_warned_of() -> None:
 
 def test_names_of_a_long_list_are_shown() -> None:
     names = [f"name{n}" for n in range(23)]
-    text = conversations_card(COUNTED | {"quality": {"intents": {"unseen": names}}})
-    assert f"| unseen | {', '.join(names)} |" in text
+    text = conversations_card(COUNTED | {"generator": {"tags": names}})
+    assert f"| generator / tags | {', '.join(names)} |" in text
 
 
 def test_a_fictional_catalog_is_named_as_one() -> None:
@@ -184,56 +184,32 @@ def test_a_folder_without_conversations_has_a_card() -> None:
     assert "No conversations." in card.text
 
 
-def test_the_quality_report_is_shown_whatever_its_figures() -> None:
-    record = {"share": 0.5, "count": 3, "asked": None}
-    report = {
-        "turns": {
-            "mean": 7.123456, "max": 14000, "bins": {"0-5": 1, "6-10": 2, "11-15": 3, "16+": 4}
-        },
-        "distinct": {"1": 0.25, "2": None},
-        "intents": {"names": ["open", "refine"], "by": dict.fromkeys("abcd", record)},
-        "samples": [{"text": "x"}] * 3,
-        "checked": True,
-        "not measured": None,
-    }  # fmt: skip
-    text = conversations_card(COUNTED | {"quality": report})
-    for line in (
-        "### turns",
-        "| mean | 7.123 |",
-        "| max | 14,000 |",
-        "| bins | 0-5: 1, 6-10: 2, 11-15: 3, 16+: 4 |",
-        "| 1 | 0.25 |",
-        "| names | open, refine |",
-        "| by | share | count |",
-        "| c | 0.5 | 3 |",
-        "| samples | 3 values |",
-        "| checked | yes |",
-    ):
-        assert line in text.splitlines()
-    assert "not measured" not in text
-    assert "## Quality" not in conversations_card(COUNTED)
+def test_the_text_of_a_report_cannot_leave_its_block() -> None:
+    text = conversations_card(COUNTED | {"quality_text": "turns  7\n````\n# Not a heading\n"})
+    assert "`````text\nturns  7\n````\n# Not a heading\n`````\n" in text
+    assert "## Quality" not in conversations_card(COUNTED | {"quality_text": " "})
 
 
 def test_a_report_can_be_added_later(tmp_path: Path) -> None:
     save(tmp_path / "later", generator=GENERATOR)
     before = files.read_manifest(tmp_path / "later", "conversations")
-    update_card(tmp_path / "later", {"b": 2, "a": 1})
+    update_card(tmp_path / "later", {"b": 2, "a": 1}, "a is 1")
     after = files.read_manifest(tmp_path / "later", "conversations")
     card = tmp_path / "later" / files.CARD
-    assert "| a | 1 |" in card.read_text(encoding="utf-8")
+    assert "\na is 1\n" in card.read_text(encoding="utf-8")
     assert after["files"][files.CARD] == files.sha256_file(card)
     assert after["quality"] == {"a": 1, "b": 2}
     assert files.content_hash(after) == files.content_hash(before)
     assert len(load_conversations(tmp_path / "later")) == 1
     # as if the report had been there from the start
-    save(tmp_path / "at once", generator=GENERATOR, quality={"a": 1, "b": 2})
+    save(tmp_path / "at once", generator=GENERATOR, quality={"a": 1, "b": 2}, quality_text="a is 1")
     for path in (tmp_path / "later").iterdir():
         assert path.read_bytes() == (tmp_path / "at once" / path.name).read_bytes()
 
 
 def test_only_a_conversations_folder_can_be_updated(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError):
-        update_card(tmp_path / "absent", {"a": 1})
+        update_card(tmp_path / "absent", {"a": 1}, "a is 1")
 
 
 json_values = st.recursive(
@@ -248,7 +224,12 @@ json_values = st.recursive(
 def test_any_facts_give_a_card_that_parses(
     generator: Any, quality: Any, license: str, name: str
 ) -> None:
-    told = {"generator": generator, "quality": quality, "license": license, "pretty_name": name}
+    told = {
+        "generator": generator,
+        "quality_text": quality,
+        "license": license,
+        "pretty_name": name,
+    }
     card = DatasetCard(conversations_card(COUNTED | told))
     assert card.data.to_dict()["configs"][0]["config_name"] == "default"
     assert card.text.count("## Limits") == 1

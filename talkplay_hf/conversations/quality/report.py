@@ -109,7 +109,7 @@ def _reject_rates(synthesis: Mapping[str, Any]) -> dict[str, Any]:
     """Shares of a synthesis: of pieces that are kept, and of what was wrong, by reason.
 
     `first_answers` is of the pieces that were asked, `answers` of all answers, `quarantined` of all
-    pieces.
+    pieces, `intents_found` of the conversations whose prompt asked for the intent.
     """
     pieces = synthesis.get("pieces", 0)
     asked = pieces - synthesis.get("attempts", {}).get("0", 0)
@@ -123,6 +123,10 @@ def _reject_rates(synthesis: Mapping[str, Any]) -> dict[str, Any]:
         "first_answers": shares("first_reasons", asked),
         "answers": shares("refused", synthesis.get("calls", 0)),
         "quarantined": shares("final_reasons", pieces),
+        "intents_found": {
+            name: _share(synthesis.get("intents_found", {}).get(name, 0), asked_for)
+            for name, asked_for in synthesis.get("intents_asked", {}).items()
+        },
     }
 
 
@@ -379,6 +383,9 @@ def _reject_lines(rejects: Mapping[str, Any]) -> list[str]:
     for reason in sorted({name for column in columns for name in rejects[column]}):
         cells = " ".join(f"{_percent(rejects[column].get(reason, 0.0)):>9}" for column in columns)
         lines.append(f"  {reason:<18} {cells}  {REASONS.get(reason, '')}".rstrip())
+    if rejects["intents_found"]:
+        found = ", ".join(f"{name} {_percent(n)}" for name, n in rejects["intents_found"].items())
+        lines.append(f"intents that prompts asked for, found in that share: {found}")
     return lines
 
 

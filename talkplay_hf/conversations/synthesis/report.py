@@ -5,9 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from talkplay_hf.conversations.checks.verdict import Verdict
+from talkplay_hf.conversations.checks.verdict import Turn, Verdict
+from talkplay_hf.conversations.intents import detect_intents
 from talkplay_hf.conversations.synthesis.ledger import Record
 
+# kept conversations whose words are looked at for the intents that were asked for
+STEERED = 2_000
 NOT_ASKED, REFUSED = "not_asked", "refused_by_model"
 
 
@@ -31,6 +34,9 @@ class SynthesisReport:
         calls (`int`): Answers.
         prompt_tokens (`int`): Tokens of the chats, as far as the model said.
         completion_tokens (`int`): Tokens of the answers.
+        intents_asked (`Counter[str]`): Of the first 2,000 conversations in English, those that were
+            asked for an intent.
+        intents_found (`Counter[str]`): Those of them whose user messages show it.
     """
 
     pieces: int = 0
@@ -48,6 +54,8 @@ class SynthesisReport:
     calls: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    intents_asked: Counter[str] = field(default_factory=Counter)
+    intents_found: Counter[str] = field(default_factory=Counter)
 
     def count(
         self, records: Sequence[Record], verdicts: Sequence[Verdict], *, finished: bool
@@ -79,6 +87,21 @@ class SynthesisReport:
         self.quarantined += 1
         self.unfinished += not finished
         self.final_reasons.update(found[-1] if found else {NOT_ASKED})
+
+    def count_intents(self, asked: Sequence[str], turns: Sequence[Turn]) -> None:
+        """Count which of the intents that a prompt asked for stand in the conversation it gave.
+
+        Args:
+            asked (`Sequence[str]`): The intents of the piece.
+            turns (`Sequence[Turn]`): The turns of its conversation, in English.
+        """
+        if self.kept > STEERED:
+            return
+        found: set[str] = set()
+        for number, turn in enumerate(turns):
+            found |= detect_intents(turn.user, first=number == 0)
+        self.intents_asked.update(asked)
+        self.intents_found.update(found.intersection(asked))
 
     @property
     def not_asked(self) -> int:
@@ -119,6 +142,9 @@ class SynthesisReport:
                 lines.append(f"{title}:")
                 ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
                 lines += [f"  {name:18} {n:>8,}  {_share(n, of)}" for name, n in ordered]
+        if self.intents_asked:
+            asked_for, shown = self.intents_asked.total(), self.intents_found.total()
+            lines.append(f"intents that were asked for and are found: {_share(shown, asked_for)}")
         return "\n".join(lines)
 
 

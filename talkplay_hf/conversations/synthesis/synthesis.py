@@ -222,7 +222,10 @@ class Synthesis:
             exchange = self.replay(piece)
             left = self._calls_left(exchange)
             report.count(exchange.records, exchange.verdicts, finished=left == 0)
-            yield exchange.outcome()
+            outcome = exchange.outcome()
+            if isinstance(outcome, Conversation) and outcome.language == "en":
+                report.count_intents(piece.intents, exchange.verdicts[-1].turns)
+            yield outcome
 
     def save(
         self,
