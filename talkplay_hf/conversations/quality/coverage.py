@@ -329,7 +329,7 @@ def _entropy(counts: Mapping[str, int]) -> float | None:
     """The entropy of a distribution in bits."""
     total = sum(counts.values())
     shares = [count / total for count in counts.values() if count]
-    return -sum(share * math.log2(share) for share in shares) if shares else None
+    return sum(share * math.log2(1 / share) for share in shares) if shares else None
 
 
 def _share(part: int, whole: int) -> float | None:
