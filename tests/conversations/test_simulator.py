@@ -232,6 +232,9 @@ def test_openers_fit_the_catalog(world: Catalog):
     assert len(openers) == len(set(openers)) == 5
     assert all(text.startswith("Play ") for text in openers)
     assert openers == suggest_openers(world, count=5)
+    many = suggest_openers(world, count=40)
+    assert not any(word in text for text in many for word in ("popular", "known", " with ", "not "))
+    assert max(len(text.split()) for text in many) <= 12
     assert suggest_openers(bare(1), count=3)
 
 

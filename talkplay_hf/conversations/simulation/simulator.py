@@ -25,6 +25,7 @@ from talkplay_hf.conversations.simulation.surroundings import Surroundings, Trac
 from talkplay_hf.errors import InputError
 
 SESSION_SIZE = 16
+PLAIN_KINDS = {"artist": 1.0, "genre": 1.0, "mood": 1.0, "era": 1.0, "tempo": 1.0}
 REDRAWS = 20
 WHO_SHARE = 0.35
 Progress = Callable[[str, int, int], None]
@@ -103,13 +104,13 @@ def iter_conversations(
 
 
 def suggest_openers(catalog: Catalog, *, count: int = 6, seed: int = 0) -> list[str]:
-    """A few opening requests that fit a catalog, for a demo page."""
+    """A few opening requests that fit a catalog, for a demo page, in plain words."""
     facts = TrackFacts(catalog)
     rng = Random(f"openers-{seed}")
     rows = rng.sample(range(len(catalog)), min(4 * count, len(catalog)))
-    phrasing = Phrasing("en", rng)
-    surroundings = Surroundings(facts, (), (), rng)
-    listener = Listener(facts, phrasing, SimulatorOptions(), surroundings, rng)
+    phrasing = Phrasing("en", rng, variety=0.0)
+    options = SimulatorOptions(conditions=(0.5, 0.5), kinds=PLAIN_KINDS)
+    listener = Listener(facts, phrasing, options, Surroundings(facts, (), (), rng), rng)
     openers: dict[str, None] = {}
     for row in rows:
         attributes = listener.pick(facts.attributes(catalog.track_ids[row]))
