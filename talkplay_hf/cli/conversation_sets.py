@@ -14,12 +14,6 @@ if TYPE_CHECKING:
     from talkplay_hf.catalog.schema import Catalog
 
 JUDGE_LEDGER_SUFFIX = ".judge.jsonl"
-_JUDGE_FLAGS = (
-    "judge_base_url", "judge_provider", "judge_api_key_env", "judge_reasons", "judge_sample",
-    "judge_max_calls",
-)  # fmt: skip
-
-
 _PLAIN: dict[str, Any] = {"max_tokens": 500, "temperature": 0.0}
 _REASONING: dict[str, Any] = {"max_tokens": 8000, "max_tokens_field": "max_completion_tokens"}
 
@@ -104,7 +98,8 @@ def run_report(args: argparse.Namespace) -> None:
     from talkplay_hf.conversations.quality.report import quality_report, quality_text
     from talkplay_hf.hub import cards, files
 
-    given = [name for name in _JUDGE_FLAGS if getattr(args, name) is not None]
+    given = [name for name in vars(args) if name.startswith("judge_")]
+    given = [name for name in given if getattr(args, name) is not None]
     if args.judge is None and given:
         raise InputError(f"--{given[0].replace('_', '-')} needs a --judge MODEL")
     manifest = files.read_manifest(args.conversations, "conversations")

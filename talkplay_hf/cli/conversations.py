@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from talkplay_hf.conversations.llm.endpoint import EndpointOptions
     from talkplay_hf.conversations.llm.language_model import LanguageModel
     from talkplay_hf.conversations.llm.local_model import LocalOptions
-    from talkplay_hf.conversations.synthesis.pieces import Piece
+    from talkplay_hf.conversations.pieces import Piece
     from talkplay_hf.conversations.synthesis.report import SynthesisReport
     from talkplay_hf.conversations.synthesis.synthesis import Asked, Synthesis
 
@@ -85,7 +85,7 @@ def _simulate(args: argparse.Namespace) -> None:
     if args.languages is not None:
         options = replace(options, languages=tuple(args.languages.split(",")))
     count = args.count or COUNT
-    made_by = {"count": count, "seed": args.seed} | asdict(options)
+    made_by = {"count": count, "seed": args.seed, **options.to_dict()}
     made = iter_conversations(
         catalog, count=count, options=options, seed=args.seed, progress=progress_bars()
     )
@@ -110,8 +110,8 @@ def _ask(args: argparse.Namespace) -> None:
     from talkplay_hf.catalog.world import is_demo_world
     from talkplay_hf.conversations.llm.budget import Budget
     from talkplay_hf.conversations.llm.language_model import NamedModel
+    from talkplay_hf.conversations.pieces import PieceOptions, cut_playlists
     from talkplay_hf.conversations.synthesis.ledger import Ledger
-    from talkplay_hf.conversations.synthesis.pieces import PieceOptions, cut_playlists
     from talkplay_hf.conversations.synthesis.prompt import TURNS, Prompt, PromptOptions
     from talkplay_hf.conversations.synthesis.synthesis import Synthesis
     from talkplay_hf.hub import files

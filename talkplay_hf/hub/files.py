@@ -61,7 +61,8 @@ def read_json(path: str | Path) -> Any:
         raise ArtifactError(f"{path}: not valid JSON ({error})") from None
 
 
-def _fsync(path: Path) -> None:
+def fsync(path: Path) -> None:
+    """Flush a file, or the entries of a folder, to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -71,7 +72,7 @@ def _fsync(path: Path) -> None:
 
 def put_in_place(aside: Path, path: Path) -> None:
     """Flush a file that was written aside to disk, and rename it to where it belongs."""
-    _fsync(aside)
+    fsync(aside)
     aside.replace(path)
 
 
@@ -116,7 +117,7 @@ def staged_folder(out: str | Path, kind: str) -> Iterator[Path]:
         yield aside
         for path in sorted(aside.rglob("*")):
             if path.is_file():
-                _fsync(path)
+                fsync(path)
         old = None
         if out.exists():
             old = Path(tempfile.mkdtemp(prefix=f".{out.name}.old.", dir=out.parent)) / out.name

@@ -26,7 +26,7 @@ from scripted_texts import (
 )
 
 from talkplay_hf.catalog.schema import Track
-from talkplay_hf.conversations.synthesis.pieces import Piece
+from talkplay_hf.conversations.pieces import Piece
 
 Item = dict[str, Any]
 PARTS = ("tuned", "heldout", "late", "other")

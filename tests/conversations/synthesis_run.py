@@ -8,8 +8,8 @@ import sys
 
 from talkplay_hf.catalog.schema import Catalog
 from talkplay_hf.conversations.llm.endpoint import EndpointModel, EndpointOptions
+from talkplay_hf.conversations.pieces import PieceOptions, cut_playlists
 from talkplay_hf.conversations.synthesis.ledger import Ledger
-from talkplay_hf.conversations.synthesis.pieces import PieceOptions, cut_playlists
 from talkplay_hf.conversations.synthesis.prompt import Prompt
 from talkplay_hf.conversations.synthesis.synthesis import Synthesis
 

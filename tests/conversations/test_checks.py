@@ -16,7 +16,7 @@ from talkplay_hf.conversations.checks.answers import (
     messages_of,
 )
 from talkplay_hf.conversations.checks.verdict import REASONS, Turn, Verdict
-from talkplay_hf.conversations.synthesis.pieces import Piece
+from talkplay_hf.conversations.pieces import Piece
 from talkplay_hf.errors import ConfigError, InputError
 
 NAMES = {

@@ -11,7 +11,7 @@ from scripted_answers import FAULTS, Item, Writer
 from talkplay_hf.catalog.schema import Catalog, Track
 from talkplay_hf.conversations.checks.answers import REPAIRS, Limits, judge_answer
 from talkplay_hf.conversations.checks.verdict import REASONS, Verdict
-from talkplay_hf.conversations.synthesis.pieces import Piece
+from talkplay_hf.conversations.pieces import Piece
 
 ANSWERS = 2300
 LIMITS = Limits()

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from talkplay_hf.catalog.leakage import check_conversations
 from talkplay_hf.catalog.schema import Catalog, Conversation, Message, Playlist, Track
 from talkplay_hf.conversations.intents import taxonomy
-from talkplay_hf.conversations.synthesis.pieces import Piece, PieceOptions, cut_playlists
+from talkplay_hf.conversations.pieces import Piece, PieceOptions, cut_playlists
 from talkplay_hf.errors import ConfigError, InputError
 
 

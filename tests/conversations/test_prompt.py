@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from talkplay_hf.catalog.schema import Catalog, Track
 from talkplay_hf.conversations.checks.answers import Limits, judge_answer
 from talkplay_hf.conversations.checks.verdict import Problem
-from talkplay_hf.conversations.synthesis.pieces import Piece, PieceOptions, cut_playlists
+from talkplay_hf.conversations.pieces import Piece, PieceOptions, cut_playlists
 from talkplay_hf.conversations.synthesis.prompt import (
     LONGEST_NAME,
     Prompt,

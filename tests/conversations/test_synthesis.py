@@ -18,8 +18,8 @@ from talkplay_hf.conversations.llm.budget import Budget
 from talkplay_hf.conversations.llm.endpoint import EndpointModel, EndpointOptions
 from talkplay_hf.conversations.llm.faults import PromptFailedError
 from talkplay_hf.conversations.llm.language_model import LanguageModel
+from talkplay_hf.conversations.pieces import Piece, PieceOptions, cut_playlists
 from talkplay_hf.conversations.synthesis.ledger import Ledger
-from talkplay_hf.conversations.synthesis.pieces import Piece, PieceOptions, cut_playlists
 from talkplay_hf.conversations.synthesis.prompt import Prompt
 from talkplay_hf.conversations.synthesis.report import SynthesisReport
 from talkplay_hf.conversations.synthesis.synthesis import Asked, Synthesis

@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from talkplay_hf.catalog.schema import Message, Track
 from talkplay_hf.conversations.checks.name_words import keys_of
@@ -11,7 +12,7 @@ from talkplay_hf.conversations.checks.parse import READ_REPAIRS, Said, parse_ans
 from talkplay_hf.conversations.checks.reply_claims import ReplyReader
 from talkplay_hf.conversations.checks.text_leaks import find_leaks, names_in, telling_ids
 from talkplay_hf.conversations.checks.verdict import Problem, Turn, Verdict
-from talkplay_hf.conversations.synthesis.pieces import Piece
+from talkplay_hf.conversations.pieces import Piece
 from talkplay_hf.errors import ConfigError, InputError
 
 REPAIRS: dict[str, str] = {
@@ -21,8 +22,8 @@ REPAIRS: dict[str, str] = {
     "incomplete_end": "a last turn without a track or a reply is left out",
     "ends_on_negative": "last turns that play an unwanted track are left out",
 }
-# more than these tell a model nothing new
 _WORDS = re.compile(r"[^\W_]+")
+# more than these tell a model nothing new
 _MAX_PROBLEMS = 12
 # fewer words in a row can be those of a template by chance
 _FEWEST_COPIED = 5
@@ -280,13 +281,19 @@ def _text_problems(turns: Sequence[Turn], ids: _Ids, limits: Limits) -> Iterator
 
 
 def _copies(turns: Sequence[Turn], template: str) -> Iterator[Problem]:
-    told = _plain(template)
+    told = _told(template)
     for number, turn in enumerate(turns, 1):
         for who, text in (("user text", turn.user), ("reply", turn.assistant)):
             words = _plain(text)
             if len(words.split()) >= _FEWEST_COPIED and words in told:
                 detail = f"the {who} of turn {number} is copied from the rules or their example"
                 yield Problem("copied_prompt", f"{detail}; say something else")
+
+
+@lru_cache(maxsize=8)
+def _told(template: str) -> str:
+    """The words of a template, which is the same for every answer of a run."""
+    return _plain(template)
 
 
 def _plain(text: str) -> str:

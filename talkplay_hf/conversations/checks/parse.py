@@ -75,8 +75,7 @@ def parse_answer(text: str) -> Parsed:
 
     Takes a JSON list of `role` and `content`, or `{"turns": [...]}` with the roles as keys; also in
     a fence, between prose, inside an object, as JSON lines, as a Python literal, or cut in the
-    middle. Two different lists are refused: one may
-    be a draft, and nothing says which.
+    middle. Two different lists are refused: one may be a draft, and nothing says which.
 
     Args:
         text (`str`): The answer, as it came.

@@ -8,8 +8,8 @@ from talkplay_hf.catalog.schema import Conversation, Track
 from talkplay_hf.conversations.checks.answers import judge_answer, messages_of
 from talkplay_hf.conversations.checks.verdict import Problem, Verdict
 from talkplay_hf.conversations.llm.language_model import Chat
+from talkplay_hf.conversations.pieces import Piece
 from talkplay_hf.conversations.synthesis.ledger import Record, answer_key
-from talkplay_hf.conversations.synthesis.pieces import Piece
 from talkplay_hf.conversations.synthesis.report import NOT_ASKED, REFUSED
 
 if TYPE_CHECKING:

@@ -20,6 +20,7 @@ from typing import Any
 
 from talkplay_hf.conversations.llm.language_model import Answer, Chat, LanguageModel
 from talkplay_hf.errors import ArtifactError
+from talkplay_hf.hub import files
 
 # what every record begins with: how a torn first record is told from a file of something else
 _HEAD = b'{"key":'
@@ -147,7 +148,7 @@ class Ledger:
         try:
             self._lock()
             if self._made:
-                _sync_folder(self.path.parent)
+                files.fsync(self.path.parent)
             self._reader = self.path.open("rb")
             try:
                 self._read_all()
@@ -315,7 +316,7 @@ class RecordedModel:
     async def complete(self, chat: Chat, schema: Mapping[str, Any] | None = None) -> Answer:
         """Answer a chat, from the ledger where it can; see `LanguageModel`."""
         key = answer_key(chat, self.name, self.parameters, self._about, 1)
-        record = self._ledger.get(key) if key in self._ledger else None
+        record = self._ledger.get(key)
         if record is None:
             answer = await self._model.complete(chat, schema)
             digest = sha256_of([dict(message) for message in chat])
@@ -351,11 +352,3 @@ def _parse(line: bytes) -> Record | None:
     except ValueError:
         return None
     return Record(**{name: value for name, value in values.items() if name in _FIELDS})
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

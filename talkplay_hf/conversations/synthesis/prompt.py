@@ -17,7 +17,7 @@ from talkplay_hf.catalog.schema import Track
 from talkplay_hf.conversations.checks.verdict import Problem
 from talkplay_hf.conversations.intents import taxonomy
 from talkplay_hf.conversations.llm.language_model import Chat
-from talkplay_hf.conversations.synthesis.pieces import Piece
+from talkplay_hf.conversations.pieces import Piece
 from talkplay_hf.errors import ConfigError, InputError
 from talkplay_hf.hub import files
 

@@ -16,17 +16,17 @@ from typing import Any
 from talkplay_hf.catalog.schema import Catalog, Conversation
 from talkplay_hf.conversations.checks.answers import Limits
 from talkplay_hf.conversations.dataset import ConversationWriter
+from talkplay_hf.conversations.llm.budget import TOKENS_PER_CHARACTER
 from talkplay_hf.conversations.llm.faults import PromptFailedError
 from talkplay_hf.conversations.llm.language_model import Answer, Chat, LanguageModel
+from talkplay_hf.conversations.pieces import Piece
 from talkplay_hf.conversations.synthesis.exchange import Exchange, Quarantined
 from talkplay_hf.conversations.synthesis.ledger import Ledger, Record, sha256_of
-from talkplay_hf.conversations.synthesis.pieces import Piece
 from talkplay_hf.conversations.synthesis.prompt import Prompt
 from talkplay_hf.conversations.synthesis.report import SynthesisReport
 from talkplay_hf.errors import InputError, LanguageModelError, PromptRefusedError
 
 ATTEMPTS = 3
-CHARACTERS_PER_TOKEN = 4
 FILTERED = "content_filter"
 LIMIT_NAMES = ("max_tokens", "max_completion_tokens")
 TRACKS_IN_MEMORY = 20_000
@@ -299,7 +299,7 @@ class Synthesis:
             finished=finished,
             calls_at_least=least,
             calls_at_most=most,
-            prompt_tokens=characters // CHARACTERS_PER_TOKEN,
+            prompt_tokens=int(characters * TOKENS_PER_CHARACTER),
             answer_tokens=least * next((limit for limit in limits if limit), 0),
             example=example,
         )
