@@ -144,7 +144,10 @@ def build(
     from talkplay_hf.training.sft import train
 
     where = catalog.root or paths.catalog
-    arguments, config, model_config = _arguments(recipe, paths, where, base, seed, overrides)
+    alone = () if catalog.playlists.num_rows else ("--playlist_share", "0")
+    arguments, config, model_config = _arguments(
+        recipe, paths, where, base, seed, (*overrides, *alone)
+    )
     steps = config.max_steps
     quick = base == SCRATCH and recipe == quickstart_recipe() and not overrides
     about = f", about {round(steps * SECONDS_PER_STEP / 60)} minutes" if quick else ""
@@ -176,7 +179,7 @@ def _arguments(
     recipe: Path, paths: BuildPaths, catalog: Path, base: str, seed: int, overrides: Sequence[str]
 ) -> Any:
     """The parsed recipe with the folders of a build filled in."""
-    from talkplay_hf.training.sft import parse_recipe
+    from talkplay_hf.training.arguments import parse_recipe
 
     return parse_recipe(
         [

@@ -101,7 +101,8 @@ def add_commands(commands: take.Commands) -> None:
 
 def run_train(args: argparse.Namespace) -> None:
     """Train a model from a recipe."""
-    from talkplay_hf.training.sft import parse_recipe, train
+    from talkplay_hf.training.arguments import parse_recipe
+    from talkplay_hf.training.sft import train
 
     recipe = parse_recipe(["--config", args.config, *args.overrides])
     out = train(*recipe, progress=progress_bars())
@@ -277,6 +278,9 @@ def run_doctor(args: argparse.Namespace) -> None:
         "features": ("gensim", "sentence-transformers"),
         "audio": ("librosa", "soundfile", "soxr", "tinytag"),
         "plots": ("matplotlib",),
+        "synthesis": ("datasketch", "gguf"),
+        "lora": ("peft",),
+        "tracking": ("trackio", "tensorboard"),
     }
     facts: dict[str, Any] = {
         "talkplay_hf": __version__,

@@ -1,110 +1,51 @@
-"""Supervised fine-tuning from a YAML recipe, with TRL's stock `SFTTrainer`.
+"""Supervised fine-tuning from a YAML recipe, with TRL's `SFTTrainer`.
 
 Run as `talkplay train --config recipe.yaml` or
 `accelerate launch -m talkplay_hf.training --config recipe.yaml`.
 """
 
+import shutil
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-import yaml
 from datasets import Dataset
-from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel, set_seed
-from trl import ModelConfig, SFTConfig, SFTTrainer, TrlParser
+from transformers import GenerationConfig, PreTrainedModel, TrainerCallback, set_seed
+from trl import ModelConfig, SFTConfig, SFTTrainer
 
-from talkplay_hf.catalog.leakage import check_conversations
-from talkplay_hf.catalog.schema import Catalog
-from talkplay_hf.conversations.dataset import load_conversations
-from talkplay_hf.errors import ArtifactError, ConfigError
+from talkplay_hf.errors import ArtifactError, ConfigError, MissingExtraError
 from talkplay_hf.hub import files
-from talkplay_hf.tokens.build import read_token_catalog
 from talkplay_hf.tokens.config import SCRATCH, TEMPERATURE, TOP_P
 from talkplay_hf.tokens.tokenizer import TalkPlayTokenizer
-from talkplay_hf.training.data import Rows, continuation_rows, conversation_rows
-from talkplay_hf.training.self_similarity import SelfSimilarityCallback
-from talkplay_hf.training.vocabulary import check_vocabulary, grow_vocabulary, scratch_model
+from talkplay_hf.training.adapters import add_adapters, merge_adapters
+from talkplay_hf.training.arguments import TalkPlayArguments, parse_recipe
+from talkplay_hf.training.base import load_base, scratch_model
+from talkplay_hf.training.best import evaluation_callbacks
+from talkplay_hf.training.callback import SelfSimilarityCallback
+from talkplay_hf.training.checkpoints import check_space, prepare, saving
+from talkplay_hf.training.curves import draw_curves
+from talkplay_hf.training.data import load_datasets, rows_folder
+from talkplay_hf.training.geometry import geometry
+from talkplay_hf.training.packing import check_packing
+from talkplay_hf.training.plan import training_plan
+from talkplay_hf.training.report import summary, training_report
+from talkplay_hf.training.resume import make_resumable
+from talkplay_hf.training.tracking import resolve_reporters
+from talkplay_hf.training.trainer import TalkPlayTrainer
+from talkplay_hf.training.vocabulary import check_vocabulary, grow_vocabulary
 
 REPORT = "training_report.json"
-# arguments that say where things are, not what they are
-FOLDERS = ("tokenizer", "conversations", "catalog")
+CURVES = "training_curves.png"
+VALIDATION = ("conversations", "playlists")
 GENERATION = {
     "do_sample": True,
     "temperature": TEMPERATURE,
     "top_p": TOP_P,
     "repetition_penalty": 1.0,
 }
-# TRL's parser knows these; nothing here acts on them yet
-UNSUPPORTED = ("use_peft", "load_in_4bit", "load_in_8bit", "packing", "fp16")
 TRL_DEFAULT_OUT = "trainer_output"
-
-
-@dataclass
-class TalkPlayArguments:
-    """What a TalkPlay recipe says beyond TRL's own arguments."""
-
-    tokenizer: str = field(metadata={"help": "Tokenizer folder (talkplay tokenize)."})
-    conversations: str = field(metadata={"help": "Conversations folder (talkplay synthesize)."})
-    catalog: str = field(metadata={"help": "Catalog folder; its playlists are continued."})
-    self_similarity_weight: float = field(
-        default=0.1, metadata={"help": "Weight of the self-similarity loss (paper: 0.1)."}
-    )
-    playlist_share: float = field(
-        default=0.5,
-        metadata={"help": "Share of the label tokens from playlist continuation (paper: half)."},
-    )
-    train_on_negatives: bool = field(
-        default=False, metadata={"help": "Whether rejected music counts for the loss (paper: yes)."}
-    )
-    cov_scale: float = field(
-        default=1.0, metadata={"help": "Factor on the covariance that new rows are drawn from."}
-    )
-    scratch_hidden_size: int = field(
-        default=128, metadata={"help": "Width, with model_name_or_path: scratch."}
-    )
-    scratch_layers: int = field(
-        default=4, metadata={"help": "Layers, with model_name_or_path: scratch."}
-    )
-    scratch_heads: int = field(
-        default=4, metadata={"help": "Attention heads, with model_name_or_path: scratch."}
-    )
-    threads: int | None = field(
-        default=None, metadata={"help": "CPU threads of torch; its own choice when left out."}
-    )
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.playlist_share < 1:
-            raise ConfigError(f"playlist_share {self.playlist_share}: must be in [0, 1)")
-        if self.self_similarity_weight < 0 or self.cov_scale < 0:
-            raise ConfigError("self_similarity_weight and cov_scale must not be negative")
-
-
-def parse_recipe(
-    arguments: Sequence[str],
-) -> tuple[TalkPlayArguments, SFTConfig, ModelConfig]:
-    """Read `--config recipe.yaml` and overrides on the command line.
-
-    Raises:
-        ConfigError: If the file is missing or a key is unknown or impossible.
-    """
-    parser = TrlParser((TalkPlayArguments, SFTConfig, ModelConfig))
-    # argparse would print every option of TRL and exit
-    parser.error = _refuse
-    try:
-        parsed = parser.parse_args_and_config(list(arguments), fail_with_unknown_args=True)
-    except FileNotFoundError as error:
-        raise ConfigError(f"{error.filename}: no such recipe") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"recipe: is not YAML: {' '.join(str(error).split())}") from None
-    except (ValueError, TypeError) as error:
-        raise ConfigError(f"recipe: {' '.join(str(error).split())}") from None
-    return parsed[0], parsed[1], parsed[2]
-
-
-def _refuse(message: str) -> NoReturn:
-    raise ConfigError(f"recipe: {' '.join(message.split())}")
 
 
 def train(
@@ -124,71 +65,94 @@ def train(
         progress (`Callable`, *optional*): Called with (what, done, total) while data is encoded.
 
     Returns:
-        `Path`: The model folder: weights, tokenizer, side files and `training_report.json`.
+        `Path`: The model folder: weights, tokenizer, side files, `training_report.json` and, with
+        matplotlib, `training_curves.png`.
 
     Raises:
         LeakageError: If a conversation to train on is of a held-out playlist, or plays a cold
             track.
         TalkPlayError: If the inputs do not fit together; before any training.
     """
+    out = _settle(arguments, config)
+    tokenizer = load_tokenizer(arguments.tokenizer)
+    model = load_model(arguments, config, model_config, tokenizer)
+    datasets, facts = load_datasets(
+        arguments, config, tokenizer, progress if config.process_index == 0 else None
+    )
+    checkpoints = Path(config.output_dir)
+    plan = training_plan(
+        arguments,
+        config,
+        model_config,
+        rows=facts["fingerprint"],
+        codebook_hash=tokenizer.config.codebook_hash,
+    )
+    start = prepare(checkpoints, config, plan)
+    validation = {name: datasets[name] for name in VALIDATION if name in datasets}
+    callbacks = evaluation_callbacks(arguments, config, validation)
+    resolve_reporters(config, checkpoints, resumed=start is not None)
+    similarity = SelfSimilarityCallback(tokenizer, arguments.effective_weight)
+    shape = {"start": geometry(model.get_input_embeddings().weight, similarity.targets)}
+    trainer = make_trainer(
+        arguments, config, model, tokenizer, datasets["train"], validation, similarity, callbacks
+    )
+    check_space(checkpoints, out, model, config, len(datasets["train"]))
+
+    started = time.perf_counter()
+    with saving(checkpoints):
+        trainer.train(resume_from_checkpoint=str(start) if start else None)
+    seconds = time.perf_counter() - started
+    evaluation = _evaluate(trainer) if validation else {}
+
+    state = trainer.accelerator.get_state_dict(trainer.model)
+    if trainer.is_world_process_zero():
+        final = trainer.accelerator.unwrap_model(trainer.model)
+        weight = state[_embedding_key(final, state)]
+        shape["end"] = geometry(weight, similarity.targets)
+        report = training_report(
+            arguments,
+            config,
+            model_config,
+            model=final,
+            data=facts,
+            log=trainer.state.log_history,
+            steps=trainer.state.global_step,
+            evaluation=evaluation,
+            geometry=shape,
+        )
+        with saving(checkpoints):
+            _save(final, state, tokenizer, report, out)
+        shutil.rmtree(rows_folder(out), ignore_errors=True)
+        if checkpoints.is_dir() and not any(checkpoints.iterdir()):
+            checkpoints.rmdir()
+        print(summary(report, seconds, similarity.cost()["seconds"] * report["steps"]))
+    trainer.accelerator.wait_for_everyone()
+    return out
+
+
+def _settle(arguments: TalkPlayArguments, config: SFTConfig) -> Path:
+    """Threads, seed and folders; where the model goes."""
     import torch
 
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    for name in UNSUPPORTED:
-        if getattr(config, name, False) or getattr(model_config, name, False):
-            raise ConfigError(f"{name}: is not supported; leave it out of the recipe")
     if config.output_dir in (None, TRL_DEFAULT_OUT):
         raise ConfigError("output_dir is missing: the recipe must say where the model goes")
     out = Path(config.output_dir)
     files.check_target(out, "model")
-    set_seed(config.seed)
-    tokenizer = _load_tokenizer(arguments.tokenizer)
-    model = _load_model(arguments, model_config, tokenizer, config.seed)
-    datasets, facts = _load_rows(arguments, config, tokenizer, progress)
-    model.config.talkplay_codebook_hash = tokenizer.config.codebook_hash
-    checkpoints = out.parent / f"{out.name}-checkpoints"
-    config.output_dir = str(checkpoints)
+    config.output_dir = str(rows_folder(out).parent)
     # rows carry their labels already: nothing for TRL to prepare or cut
     config.dataset_kwargs = {"skip_prepare_dataset": True}
-    trainer = SFTTrainer(
-        model=model,
-        args=config,
-        train_dataset=datasets["train"],
-        eval_dataset=datasets.get("validation"),
-        processing_class=tokenizer,
-    )
-    callback = SelfSimilarityCallback(tokenizer, arguments.self_similarity_weight)
-    # reporters run in order and must see the figure that this one adds to the logs
-    trainer.callback_handler.callbacks.insert(0, callback)
-    started = time.perf_counter()
-    trainer.train()
-    seconds = time.perf_counter() - started
-    final = trainer.evaluate() if "validation" in datasets else {}
-    if trainer.is_world_process_zero():
-        print(f"trained {trainer.state.global_step:,} steps in {seconds:.0f} s")
-        report = {
-            "arguments": {k: v for k, v in asdict(arguments).items() if k not in FOLDERS},
-            "base_model": model_config.model_name_or_path,
-            "data": facts,
-            "evaluation": _untimed(final),
-            "log": [_untimed(entry) for entry in trainer.state.log_history],
-            "parameters": sum(p.numel() for p in model.parameters()),
-            "seed": config.seed,
-            "steps": trainer.state.global_step,
-        }
-        _save(trainer, tokenizer, report, out)
-        if checkpoints.is_dir() and not any(checkpoints.iterdir()):
-            checkpoints.rmdir()
+    set_seed(config.seed)
     return out
 
 
-def _untimed(figures: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave timings out, so that the same input gives the same bytes."""
-    return {k: v for k, v in figures.items() if "runtime" not in k and "per_second" not in k}
+def load_tokenizer(folder: str) -> TalkPlayTokenizer:
+    """Load a tokenizer folder.
 
-
-def _load_tokenizer(folder: str) -> TalkPlayTokenizer:
+    Raises:
+        ArtifactError: If it is none, or cannot be loaded.
+    """
     if not (Path(folder) / files.TALKPLAY_CONFIG).exists():
         raise ArtifactError(
             f"{folder}: holds no {files.TALKPLAY_CONFIG}, so it is not a tokenizer folder; make "
@@ -202,12 +166,18 @@ def _load_tokenizer(folder: str) -> TalkPlayTokenizer:
     return tokenizer
 
 
-def _load_model(
+def load_model(
     arguments: TalkPlayArguments,
+    config: SFTConfig,
     model_config: ModelConfig,
     tokenizer: TalkPlayTokenizer,
-    seed: int,
 ) -> PreTrainedModel:
+    """The base model with the grown vocabulary and, if the recipe says so, with adapters.
+
+    Raises:
+        ArtifactError: If the base cannot be loaded or does not belong to the tokenizer.
+        ConfigError: If the recipe asks for what the model cannot do.
+    """
     name = model_config.model_name_or_path
     if name is None:
         raise ConfigError("model_name_or_path is missing: name a base model, or `scratch`")
@@ -217,20 +187,24 @@ def _load_model(
             hidden_size=arguments.scratch_hidden_size,
             layers=arguments.scratch_layers,
             heads=arguments.scratch_heads,
-            seed=seed,
+            seed=config.seed,
         )
     else:
-        try:
-            model = AutoModelForCausalLM.from_pretrained(
-                name,
-                revision=model_config.model_revision,
-                dtype=model_config.dtype or "float32",
-                attn_implementation=model_config.attn_implementation,
-            )
-        except (OSError, ValueError) as error:
-            first = str(error).strip().splitlines()[0]
-            raise ArtifactError(f"the base model {name!r} cannot be loaded: {first}") from None
-    grow_vocabulary(model, tokenizer, cov_scale=arguments.cov_scale, seed=seed)
+        model = load_base(
+            name,
+            tokenizer,
+            revision=model_config.model_revision,
+            dtype=model_config.dtype or "float32",
+            attn_implementation=model_config.attn_implementation,
+        )
+    grow_vocabulary(
+        model,
+        tokenizer,
+        init=arguments.init,
+        cov_scale=arguments.cov_scale,
+        seed=config.seed,
+    )
+    check_packing(config, model)
     model.config.eos_token_id = tokenizer.eos_token_id
     model.config.pad_token_id = tokenizer.pad_token_id
     model.generation_config = GenerationConfig(
@@ -239,73 +213,80 @@ def _load_model(
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
-    return model
+    return add_adapters(model, model_config) if model_config.use_peft else model
 
 
-def _load_rows(
+def make_trainer(
     arguments: TalkPlayArguments,
     config: SFTConfig,
+    model: PreTrainedModel,
     tokenizer: TalkPlayTokenizer,
-    progress: Callable[[str, int, int], None] | None,
-) -> tuple[dict[str, Dataset], dict[str, Any]]:
-    known, codes = read_token_catalog(tokenizer.side_file("token_catalog_file"))
-    codes_of = dict(zip(known.track_ids, codes.tolist(), strict=True))
-    catalog = Catalog.load(arguments.catalog)
-    datasets: dict[str, Dataset] = {}
-    facts: dict[str, Any] = {}
-    max_length = config.max_length or 1024
-    for split in ("train", "validation"):
-        conversations = load_conversations(arguments.conversations, [split])
-        if not conversations:
-            continue
-        check_conversations(catalog, conversations)
-        rows, report = conversation_rows(
-            conversations,
-            tokenizer,
-            codes_of,
-            max_length=max_length,
-            train_on_negatives=arguments.train_on_negatives,
-            progress=progress if split == "train" else None,
-        )
-        facts[split] = asdict(report)
-        if split == "train" and arguments.playlist_share:
-            share = arguments.playlist_share
-            more = continuation_rows(
-                catalog,
-                tokenizer,
-                codes_of,
-                label_tokens=round(report.label_tokens * share / (1 - share)),
-                max_length=max_length,
-                seed=config.seed,
-            )
-            facts[split]["continuation_rows"] = len(more["input_ids"])
-            rows = {key: rows[key] + more[key] for key in rows}
-        datasets[split] = Dataset.from_dict(_shuffled(rows, config.seed))
-    if "train" not in datasets:
-        raise ConfigError(f"{arguments.conversations}: has no conversations of the split train")
-    return datasets, facts
+    rows: Dataset,
+    validation: Mapping[str, Dataset],
+    similarity: SelfSimilarityCallback,
+    callbacks: Sequence[TrainerCallback] = (),
+) -> SFTTrainer:
+    """The trainer of a recipe: ours, or with `label_positions_only: false` TRL's own."""
+    common: dict[str, Any] = {
+        "model": model,
+        "args": config,
+        "train_dataset": rows,
+        "eval_dataset": dict(validation) or None,
+        "callbacks": list(callbacks),
+    }
+    if arguments.label_positions_only:
+        trainer = TalkPlayTrainer(tokenizer=tokenizer, self_similarity=similarity, **common)
+    else:
+        trainer = SFTTrainer(processing_class=tokenizer, **common)
+    make_resumable(trainer)
+    similarity.install(trainer)
+    return trainer
 
 
-def _shuffled(rows: Rows, seed: int) -> Rows:
-    import numpy as np
+def _evaluate(trainer: SFTTrainer) -> dict[str, Any]:
+    """The validation figures of the weights as they are now."""
+    if not trainer.args.load_best_model_at_end:
+        found: dict[str, Any] = {}
+        for entry in trainer.state.log_history:
+            if entry["step"] == trainer.state.global_step:
+                found |= {key: value for key, value in entry.items() if key.startswith("eval_")}
+        if all(f"eval_{name}_loss" in found for name in trainer.eval_dataset):
+            return found
+    return dict(trainer.evaluate())
 
-    order = np.random.default_rng(seed).permutation(len(rows["input_ids"]))
-    return {key: [values[i] for i in order] for key, values in rows.items()}
+
+def _embedding_key(model: PreTrainedModel, state: Mapping[str, Any]) -> str:
+    """Where a state dict has the input embedding; adapters keep the trained copy apart."""
+    module = model.get_input_embeddings()
+    for name, part in model.named_modules():
+        if part is module:
+            keys = [key for key in state if key.startswith(name) and key.endswith("weight")]
+            trained = [key for key in keys if "modules_to_save" in key]
+            return (trained or keys)[0]
+    raise ArtifactError("the model has no input embedding")
 
 
 def _save(
-    trainer: SFTTrainer, tokenizer: TalkPlayTokenizer, report: Mapping[str, Any], out: Path
+    model: PreTrainedModel,
+    state: dict[str, Any],
+    tokenizer: TalkPlayTokenizer,
+    report: Mapping[str, Any],
+    out: Path,
 ) -> None:
-    model = trainer.accelerator.unwrap_model(trainer.model)
+    weights: dict[str, Any] | None = state
+    if hasattr(model, "merge_and_unload"):
+        model, weights = merge_adapters(model), None
     check_vocabulary(model, tokenizer)
     with files.staged_folder(out, "model") as aside:
-        model.save_pretrained(aside)
+        model.save_pretrained(aside, state_dict=weights)
         tokenizer.save_pretrained(aside)
         files.write_json(aside / REPORT, report)
+        try:
+            draw_curves(report["log"], aside / CURVES, title=out.name)
+        except MissingExtraError as error:
+            print(f"no picture of the curves: {error}")
 
 
 def main(arguments: Sequence[str] | None = None) -> Path:
     """Parse a recipe and train; what `python -m talkplay_hf.training` runs."""
-    import sys
-
     return train(*parse_recipe(sys.argv[1:] if arguments is None else arguments))

@@ -1,287 +1,440 @@
-"""Training rows: what is in them and what counts for the loss."""
+"""The sets to train and validate on: what is in them, when they are made again, bad input."""
 
-from collections.abc import Sequence
-from itertools import groupby, pairwise
+import os
+import resource
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from datasets import Dataset
+from trl import SFTConfig
 
 from talkplay_hf.catalog.schema import Catalog, Conversation, Message
-from talkplay_hf.catalog.splits import playlist_splits
-from talkplay_hf.errors import InputError
-from talkplay_hf.tokens.build import read_token_catalog
+from talkplay_hf.conversations.dataset import load_conversations, save_conversations
+from talkplay_hf.errors import (
+    ArtifactError,
+    ConfigError,
+    InputError,
+    LeakageError,
+    TalkPlayError,
+)
+from talkplay_hf.hub import files
 from talkplay_hf.tokens.tokenizer import TalkPlayTokenizer
-from talkplay_hf.training.data import IGNORED, continuation_rows, conversation_rows
+from talkplay_hf.training.arguments import TalkPlayArguments
+from talkplay_hf.training.data import load_datasets, rows_folder
+from talkplay_hf.training.rows import IGNORED
 
-Codes = dict[str, list[int]]
+Sets = tuple[dict[str, Dataset], dict[str, Any]]
+Load = Callable[..., Sets]
 
-
-@pytest.fixture(scope="module")
-def codes(tokenizer: TalkPlayTokenizer) -> Codes:
-    known, values = read_token_catalog(tokenizer.side_file("token_catalog_file"))
-    return dict(zip(known.track_ids, values.tolist(), strict=True))
-
-
-def dialogue(*messages: Message, name: str = "c1") -> Conversation:
-    return Conversation(name, messages)
+OURS = ("tokenizer", "conversations", "catalog", "playlist_share", "train_on_negatives")
 
 
-def labelled(ids: Sequence[int], labels: Sequence[int]) -> list[list[int]]:
-    """The runs of ids that count for the loss; a label is the id at its place."""
-    runs = []
-    for on, pairs in groupby(zip(ids, labels, strict=True), key=lambda pair: pair[1] != IGNORED):
-        run = list(pairs)
-        if on:
-            assert all(token == label for token, label in run)
-            runs.append([token for token, _ in run])
-    return runs
+@pytest.fixture
+def load(
+    world_folder: Path,
+    tokenizer_folder: Path,
+    conversations_folder: Path,
+    tmp_path: Path,
+) -> Load:
+    """Load the sets of the small world; keywords change arguments of ours or of TRL."""
 
-
-def text_ids(tokenizer: TalkPlayTokenizer, text: str) -> list[int]:
-    return tokenizer.encode(text, add_special_tokens=False)
-
-
-def test_labels_are_replies_blocks_and_ends_of_turn(tokenizer: TalkPlayTokenizer, codes: Codes):
-    one, two = list(codes)[:2]
-    chat = dialogue(
-        Message("system", "Recommend music."),
-        Message("user", "Play some slow jazz."),
-        Message("music", track_id=one, source="playlist"),
-        Message("assistant", "Here is a slow one."),
-        Message("user", "Now something faster"),
-        Message("music", track_id=two, source="playlist"),
-        Message("assistant", "This is faster!"),
-    )
-    rows, report = conversation_rows([chat], tokenizer, codes)
-    (ids,), (labels,) = rows["input_ids"], rows["labels"]
-    end = tokenizer.eos_token_id
-    expected = [
-        [*tokenizer.block_ids(codes[one]), *text_ids(tokenizer, "Here is a slow one."), end],
-        [*tokenizer.block_ids(codes[two]), *text_ids(tokenizer, "This is faster!"), end],
-    ]
-    assert labelled(ids, labels) == expected
-    assert report.label_tokens == sum(map(len, expected))
-    assert (report.rows, report.shortened, report.dropped, report.defused) == (1, 0, 0, 0)
-    text = tokenizer.decode(ids)
-    assert "Recommend music." in text
-    assert "Play some slow jazz." in text
-
-
-def test_rejected_music_is_masked_unless_asked_for(tokenizer: TalkPlayTokenizer, codes: Codes):
-    bad, good = list(codes)[:2]
-    chat = dialogue(
-        Message("user", "Play jazz"),
-        Message("music", track_id=bad, source="negative"),
-        Message("assistant", "Try this."),
-        Message("user", "No, something else"),
-        Message("music", track_id=good, source="playlist"),
-        Message("assistant", "Then this."),
-    )
-    end = tokenizer.eos_token_id
-    replies = [[*text_ids(tokenizer, text), end] for text in ("Try this.", "Then this.")]
-    blocks = [tokenizer.block_ids(codes[track]) for track in (bad, good)]
-    rows, _ = conversation_rows([chat], tokenizer, codes)
-    assert labelled(rows["input_ids"][0], rows["labels"][0]) == [replies[0], blocks[1] + replies[1]]
-    paper, _ = conversation_rows([chat], tokenizer, codes, train_on_negatives=True)
-    assert paper["input_ids"] == rows["input_ids"]
-    assert labelled(paper["input_ids"][0], paper["labels"][0]) == [
-        blocks[0] + replies[0],
-        blocks[1] + replies[1],
-    ]
-
-
-def test_long_conversations_lose_their_oldest_turns_and_never_part_of_a_block(
-    tokenizer: TalkPlayTokenizer, codes: Codes, conversations: list[Conversation]
-):
-    limit = 260
-    full, whole = conversation_rows(conversations, tokenizer, codes, max_length=100_000)
-    rows, report = conversation_rows(conversations, tokenizer, codes, max_length=limit)
-    lengths = [len(ids) for ids in full["input_ids"]]
-    assert whole.shortened == whole.dropped == 0
-    too_long = sum(length > limit for length in lengths)
-    assert too_long > 0
-    assert report.shortened + report.dropped == too_long
-    assert report.rows == len(rows["input_ids"]) == len(conversations) - report.dropped
-    assert max(map(len, rows["input_ids"])) <= limit
-    ends = {tuple(ids[-20:]) for ids in full["input_ids"]}
-    for ids in rows["input_ids"]:
-        assert None not in tokenizer.parse_blocks(ids)
-        assert ids.count(tokenizer.start_of_music_id) == ids.count(tokenizer.end_of_music_id) > 0
-        music = set(range(int(tokenizer.code_offsets[0]), int(tokenizer.code_offsets[-1])))
-        assert sum(token in music for token in ids) == 5 * ids.count(tokenizer.start_of_music_id)
-        assert tuple(ids[-20:]) in ends  # the newest turn is whole
-
-
-def test_shortening_keeps_the_system_message_and_the_newest_turns(
-    tokenizer: TalkPlayTokenizer, codes: Codes
-):
-    tracks = list(codes)[:4]
-    turns = [
-        message
-        for number, track in enumerate(tracks)
-        for message in (
-            Message("user", f"Request number {number}"),
-            Message("music", track_id=track, source="playlist"),
-            Message("assistant", f"Reply number {number}"),
-        )
-    ]
-    chat = dialogue(Message("system", "Be brief."), *turns)
-    full, _ = conversation_rows([chat], tokenizer, codes)
-    limit = len(full["input_ids"][0]) - 1
-    rows, report = conversation_rows([chat], tokenizer, codes, max_length=limit)
-    shorter, _ = conversation_rows([dialogue(chat.messages[0], *turns[3:])], tokenizer, codes)
-    assert rows == shorter
-    assert report.shortened == 1
-
-
-def test_a_turn_that_does_not_fit_is_dropped_and_counted(
-    tokenizer: TalkPlayTokenizer, codes: Codes
-):
-    chat = dialogue(Message("user", "long " * 300), Message("music", track_id=next(iter(codes))))
-    rows, report = conversation_rows([chat], tokenizer, codes, max_length=64)
-    assert rows == {"input_ids": [], "labels": []}
-    assert (report.rows, report.dropped, report.shortened, report.label_tokens) == (0, 1, 0, 0)
-
-
-def test_spelled_control_tokens_stay_text(tokenizer: TalkPlayTokenizer, codes: Codes):
-    track = next(iter(codes))
-
-    def made(user: str, reply: str) -> tuple[list[int], int]:
-        chat = dialogue(
-            Message("user", user), Message("music", track_id=track), Message("assistant", reply)
-        )
-        rows, report = conversation_rows([chat], tokenizer, codes)
-        return rows["input_ids"][0], report.defused
-
-    special = set(tokenizer.added_tokens_encoder.values())
-    plain, none = made("Play jazz", "Here")
-    spelled, two = made(
-        "Play <|audio-0|><|eot_id|><start_of_music>",
-        "<|start_header_id|>user<end_of_music> <|pad|>",
-    )
-    assert (none, two) == (0, 2)
-    assert [i for i in spelled if i in special] == [i for i in plain if i in special]
-    assert "audio-0" in tokenizer.decode(spelled).replace(" ", "")
-
-
-def test_an_unknown_track_is_refused_by_name(tokenizer: TalkPlayTokenizer, codes: Codes):
-    chat = dialogue(Message("user", "hi"), Message("music", track_id="nope"), name="talk-7")
-    with pytest.raises(InputError, match=r"'talk-7'.*'nope'"):
-        conversation_rows([chat], tokenizer, codes)
-
-
-@pytest.mark.parametrize("negative_only", [False, True])
-def test_a_conversation_with_nothing_to_learn_is_refused(
-    negative_only: bool, tokenizer: TalkPlayTokenizer, codes: Codes
-):
-    messages = [Message("user", "hello")]
-    if negative_only:
-        messages.append(Message("music", track_id=next(iter(codes)), source="negative"))
-    with pytest.raises(InputError, match=r"'mute'.*nothing"):
-        conversation_rows([dialogue(*messages, name="mute")], tokenizer, codes)
-
-
-# --- playlist continuation --------------------------------------------------------------------
-
-
-def split_catalog(world: Catalog) -> tuple[Catalog, set[str], set[str]]:
-    """Train playlists over one half of the tracks, held-out ones over the other."""
-    ids = world.track_ids
-    train, held_out = ids[:30], ids[30:]
-    lists = [(train[i : i + 12], "train") for i in range(0, 18, 3)]
-    lists += [(held_out[i : i + 12], s) for i in range(0, 18, 3) for s in ("test", "validation")]
-    table = pa.table(
-        {
-            "playlist_id": [f"p{i}" for i in range(len(lists))],
-            "track_ids": [tracks for tracks, _ in lists],
-            "split": [split for _, split in lists],
+    def load(progress: Any = None, **options: Any) -> Sets:
+        ours = {key: options.pop(key) for key in OURS if key in options}
+        folders = {
+            "tokenizer": str(tokenizer_folder),
+            "conversations": str(conversations_folder),
+            "catalog": str(world_folder),
         }
+        arguments = TalkPlayArguments(**(folders | ours))
+        config = SFTConfig(
+            **(
+                {
+                    "output_dir": str(rows_folder(tmp_path / "model").parent),
+                    "use_cpu": True,
+                    "bf16": False,
+                }
+                | options
+            )
+        )
+        tokenizer = TalkPlayTokenizer.from_pretrained(arguments.tokenizer)
+        return load_datasets(arguments, config, tokenizer, progress)
+
+    return load
+
+
+def parts(dataset: Dataset) -> list[int]:
+    """The part of each row; all tokens of a row are of one."""
+    assert all(len(set(row)) == 1 for row in dataset["part"])
+    return [row[0] for row in dataset["part"]]
+
+
+def label_tokens(dataset: Dataset, part: int | None = None) -> int:
+    return sum(
+        label != IGNORED and part in (None, of)
+        for labels, many in zip(dataset["labels"], dataset["part"], strict=True)
+        for label, of in zip(labels, many, strict=True)
     )
-    return Catalog(world.tracks, table), set(train), set(held_out)
 
 
-def test_continuation_continues_training_playlists_only(
-    world: Catalog, tokenizer: TalkPlayTokenizer, codes: Codes
+def test_the_sets_have_labels_and_a_part_for_every_token(load: Load):
+    sets, _ = load()
+    assert set(sets) == {"train", "conversations", "playlists"}
+    for dataset in sets.values():
+        schema = dataset.data.schema
+        assert schema.names == ["input_ids", "labels", "part"]
+        assert [field.type.value_type for field in schema] == [pa.int32(), pa.int32(), pa.int8()]
+        for row in dataset:
+            assert len(row["input_ids"]) == len(row["labels"]) == len(row["part"])
+            assert any(label != IGNORED for label in row["labels"])
+    assert set(parts(sets["conversations"])) == {0}
+    assert set(parts(sets["playlists"])) == {1}
+
+
+def test_the_parts_of_the_training_set_are_interleaved(load: Load):
+    sets, _ = load()
+    order = parts(sets["train"])
+    changes = sum(a != b for a, b in pairwise(order))
+    expected = 2 * order.count(0) * order.count(1) / len(order)
+    assert changes > 0.5 * expected
+
+
+@pytest.mark.parametrize("share", [0.05, 0.3, 0.5, 0.8])
+def test_playlists_hold_their_share_of_the_label_tokens(share: float, load: Load):
+    sets, facts = load(playlist_share=share)
+    train = sets["train"]
+    realised = label_tokens(train, 1) / label_tokens(train)
+    assert realised == pytest.approx(share, rel=0.01)
+    assert facts["train"]["playlist_share"] == realised
+
+
+def test_a_share_of_nothing_leaves_playlists_out(load: Load):
+    sets, facts = load(playlist_share=0.0)
+    assert set(sets) == {"train", "conversations"}
+    assert set(parts(sets["train"])) == {0}
+    assert facts["train"]["playlist_share"] == 0
+
+
+def test_the_report_says_what_is_in_the_sets(load: Load):
+    sets, facts = load(max_length=300)
+    for split, datasets in (
+        ("train", [sets["train"]]),
+        ("validation", [sets["conversations"], sets["playlists"]]),
+    ):
+        lengths = [len(ids) for dataset in datasets for ids in dataset["input_ids"]]
+        said = facts[split]
+        assert said["rows"] == len(lengths)
+        assert said["tokens"] == sum(lengths)
+        assert said["longest"] == max(lengths) <= 300
+        assert said["label_tokens"] == sum(map(label_tokens, datasets))
+        for part, name in enumerate(("conversations", "playlists")):
+            assert said[name]["label_tokens"] == sum(label_tokens(one, part) for one in datasets)
+            assert said[name]["rows"] == sum(parts(one).count(part) for one in datasets)
+    assert facts["train"]["conversations"]["shortened"] > 0
+
+
+def test_validation_playlists_are_the_same_for_every_seed(load: Load, tmp_path: Path):
+    first, _ = load(seed=0)
+    other, _ = load(seed=1, output_dir=str(tmp_path / "other"))
+    again, _ = load(seed=0, output_dir=str(tmp_path / "again"))
+    assert first["train"].to_list() == again["train"].to_list()
+    assert first["train"].to_list() != other["train"].to_list()
+    assert first["playlists"].to_list() == other["playlists"].to_list()
+    wanted = label_tokens(first["conversations"])
+    assert wanted <= label_tokens(first["playlists"]) <= wanted + 7
+
+
+def test_negatives_count_only_when_asked_for(load: Load):
+    masked, trained = (load(train_on_negatives=on)[1]["train"] for on in (False, True))
+    difference = trained["conversations"]["label_tokens"] - masked["conversations"]["label_tokens"]
+    assert difference > 0
+    assert difference % 7 == 0
+
+
+# --- made once --------------------------------------------------------------------------------
+
+
+def test_rows_of_an_earlier_run_are_used_again(load: Load, tmp_path: Path):
+    told: list[str] = []
+    first, facts = load(lambda what, done, total: told.append(what))
+    assert any("encoding" in what for what in told)
+    folder = rows_folder(tmp_path / "model")
+    before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+    told.clear()
+    again, same = load(lambda what, done, total: told.append(what))
+    assert told == []
+    assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+    assert same == facts
+    assert again["train"].to_list() == first["train"].to_list()
+
+
+def test_progress_reaches_the_total(load: Load, conversations: list[Conversation]):
+    told: dict[str, tuple[int, int]] = {}
+    load(lambda what, done, total: told.update({what: (done, total)}))
+    trained = sum(one.split == "train" for one in conversations)
+    assert told["encoding conversations (train)"] == (trained, trained)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"max_length": 300},
+        {"playlist_share": 0.2},
+        {"train_on_negatives": True},
+        {"seed": 5},
+        {"packing": True},
+    ],
+    ids=lambda changed: next(iter(changed)),
+)
+def test_rows_are_made_again_when_an_option_changes(changed: dict[str, Any], load: Load):
+    _, first = load()
+    _, second = load(**changed)
+    assert first["fingerprint"] != second["fingerprint"]
+    assert load()[1] == first
+
+
+def test_rows_are_made_again_when_the_conversations_change(
+    load: Load, conversations_folder: Path, tmp_path: Path
 ):
-    catalog, _, _ = split_catalog(world)
-    assert set(playlist_splits(catalog).values()) == {"train", "validation", "test"}
-    # every track gets a tuple of its own, so that blocks can be told apart
-    sizes = tokenizer.config.codes
-    own = {}
-    for number, track in enumerate(catalog.track_ids):
-        digits = []
-        for size in sizes:
-            digits.append(number % size)
-            number //= size
-        own[track] = digits
-    back = {tuple(value): track for track, value in own.items()}
-    assert len(back) == len(own)
-    rows = continuation_rows(catalog, tokenizer, own, label_tokens=3000, max_length=1024, seed=3)
-    splits = playlist_splits(catalog)
-    allowed = {
-        pair
-        for playlist in catalog.iter_playlists()
-        if splits[playlist.playlist_id] == "train"
-        for pair in zip(playlist.track_ids, playlist.track_ids[1:], strict=False)
-    }
-    seen = set()
-    for ids in rows["input_ids"]:
-        blocks = tokenizer.parse_blocks(ids)
-        assert None not in blocks
-        played = [back[block] for block in blocks if block is not None]
-        seen |= set(pairwise(played))
-    assert seen
-    assert seen <= allowed
+    copy = tmp_path / "conversations"
+    shutil.copytree(conversations_folder, copy)
+    _, first = load(conversations=str(copy))
+    fewer = load_conversations(copy)[:-1]
+    fewer = [one for one in fewer if one.split != "train"] + [
+        one for one in fewer if one.split == "train"
+    ][1:]
+    save_conversations(copy, fewer, files.read_manifest(copy, "conversations")["made_from"])
+    _, second = load(conversations=str(copy))
+    assert second["train"]["conversations"]["rows"] == first["train"]["conversations"]["rows"] - 1
 
 
-def test_continuation_labels_start_at_a_block_after_the_first(
-    world: Catalog, tokenizer: TalkPlayTokenizer, codes: Codes
+def test_damaged_rows_are_refused_by_name(load: Load, tmp_path: Path):
+    load()
+    folder = rows_folder(tmp_path / "model")
+    for path in folder.glob("*.arrow"):
+        path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(ArtifactError, match=r"rows: is damaged.*delete it"):
+        load()
+
+
+def test_what_a_killed_run_left_is_cleared_away(load: Load, tmp_path: Path):
+    folder = rows_folder(tmp_path / "model")
+    left = folder.parent / f".{folder.name}.abc"
+    left.mkdir(parents=True)
+    (left / "train-conversations.arrow").write_bytes(b"half")
+    load()
+    assert sorted(path.name for path in folder.parent.iterdir()) == ["rows"]
+
+
+def test_no_room_on_the_disk_is_one_error_and_leaves_nothing(load: Load, tmp_path: Path):
+    ignore = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
+    try:
+        with pytest.raises(ArtifactError, match="rows cannot be written"):
+            load()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, ignore)
+    assert list(rows_folder(tmp_path / "model").parent.iterdir()) == []
+
+
+# --- bad input --------------------------------------------------------------------------------
+
+
+def refused(load: Load, tmp_path: Path, kind: type[TalkPlayError], match: str, **options: Any):
+    with pytest.raises(kind, match=match):
+        load(**options)
+    assert not rows_folder(tmp_path / "model").exists()
+
+
+def saved(
+    folder: Path, conversations: list[Conversation], catalog: str, *more: Conversation
+) -> str:
+    save_conversations(folder, [*conversations, *more], {"catalog": catalog})
+    return str(folder)
+
+
+def test_conversations_of_another_catalog_are_one_error_that_names_both(
+    load: Load, conversations: list[Conversation], world: Catalog, tmp_path: Path
 ):
-    rows = continuation_rows(world, tokenizer, codes, label_tokens=2000, max_length=400, seed=1)
-    offsets = set()
-    for ids, labels in zip(rows["input_ids"], rows["labels"], strict=True):
-        (run,) = labelled(ids, labels)
-        assert run[-1] == tokenizer.eos_token_id
-        assert ids[-len(run) :] == run
-        blocks = tokenizer.parse_blocks(run)
-        assert run[0] == tokenizer.start_of_music_id
-        assert len(run) == 7 * len(blocks) + 1
-        whole = tokenizer.parse_blocks(ids)
-        assert None not in whole
-        assert 1 <= len(whole) - len(blocks) < len(whole)
-        assert len(ids) <= 400
-        offsets.add(len(whole) - len(blocks))
-    assert len(offsets) > 2
-
-
-def test_continuation_reaches_its_budget_and_little_more(
-    world: Catalog, tokenizer: TalkPlayTokenizer, codes: Codes
-):
-    for wanted in (1, 500, 1500):
-        rows = continuation_rows(world, tokenizer, codes, label_tokens=wanted, max_length=300)
-        counts = [sum(label != IGNORED for label in labels) for labels in rows["labels"]]
-        assert sum(counts) >= wanted
-        assert sum(counts) - counts[-1] < wanted
-
-
-def test_continuation_is_seeded(world: Catalog, tokenizer: TalkPlayTokenizer, codes: Codes):
-    made = [
-        continuation_rows(world, tokenizer, codes, label_tokens=600, seed=seed)
-        for seed in (0, 0, 1)
+    foreign = [
+        replace(
+            one,
+            messages=tuple(
+                replace(message, track_id=f"other-{message.track_id}")
+                if message.role == "music"
+                else message
+                for message in one.messages
+            ),
+        )
+        for one in conversations
     ]
-    assert made[0] == made[1]
-    assert made[0] != made[2]
+    music = sum(
+        message.role == "music"
+        for one in conversations
+        for message in one.messages
+        if one.split in ("train", "validation")
+    )
+    folder = saved(tmp_path / "talk", foreign, "f" * 64)
+    match = (
+        rf"{music:,} of {music:,} music messages.*first 'other-.*'.*"
+        rf"catalog f{{12}},.*{world.fingerprint[:12]}"
+    )
+    refused(load, tmp_path, InputError, match, conversations=folder)
 
 
-def test_continuation_without_training_playlists_is_empty(
-    world: Catalog, tokenizer: TalkPlayTokenizer, codes: Codes
+def test_one_unknown_track_far_back_is_found_before_anything_is_encoded(
+    load: Load, conversations: list[Conversation], world: Catalog, tmp_path: Path
 ):
-    catalog = Catalog(world.tracks, world.playlists.slice(0, 0))
-    assert continuation_rows(catalog, tokenizer, codes, label_tokens=500)["input_ids"] == []
+    odd = Conversation(
+        "odd", (Message("user", "hi"), Message("music", track_id="gone")), split="validation"
+    )
+    folder = saved(tmp_path / "talk", conversations, world.fingerprint, odd)
+    told: list[str] = []
+    with pytest.raises(InputError, match=r"1 of [\d,]+ music messages.*'gone'.*'odd'"):
+        load(lambda what, done, total: told.append(what), conversations=folder)
+    assert not any("encoding" in what for what in told)
 
 
-def test_continuation_needs_room_for_two_tracks(
-    world: Catalog, tokenizer: TalkPlayTokenizer, codes: Codes
+def test_another_catalog_with_the_same_tracks_is_fine(
+    load: Load, conversations: list[Conversation], tmp_path: Path
 ):
-    with pytest.raises(InputError, match="no room for two tracks"):
-        continuation_rows(world, tokenizer, codes, label_tokens=500, max_length=40)
+    folder = saved(tmp_path / "talk", conversations, "f" * 64)
+    assert load(conversations=folder)[0]["train"].num_rows > 0
+
+
+def test_held_out_conversations_are_refused(
+    load: Load, conversations: list[Conversation], world: Catalog, tmp_path: Path
+):
+    leaking = [replace(one, split="train") for one in conversations]
+    folder = saved(tmp_path / "talk", leaking, world.fingerprint)
+    refused(load, tmp_path, LeakageError, "playlist", conversations=folder)
+
+
+def test_a_catalog_without_playlists_has_none_to_continue(
+    load: Load, world: Catalog, conversations: list[Conversation], tmp_path: Path
+):
+    bare = Catalog(world.tracks, world.playlists.slice(0, 0))
+    bare.save(tmp_path / "bare")
+    alone = [replace(one, playlist_id=None) for one in conversations]
+    options = {
+        "catalog": str(tmp_path / "bare"),
+        "conversations": saved(tmp_path / "talk", alone, world.fingerprint),
+    }
+    refused(load, tmp_path, ConfigError, "no training playlist.*playlist_share: 0", **options)
+    assert set(load(playlist_share=0.0, **options)[0]) == {"train", "conversations"}
+
+
+def test_conversations_without_a_training_split_are_refused(
+    load: Load, conversations: list[Conversation], world: Catalog, tmp_path: Path
+):
+    rest = [one for one in conversations if one.split != "train"]
+    folder = saved(tmp_path / "talk", rest, world.fingerprint)
+    refused(
+        load, tmp_path, ConfigError, "no conversations of the split train", conversations=folder
+    )
+
+
+def test_a_context_without_room_is_refused(
+    load: Load, conversations: list[Conversation], world: Catalog, tmp_path: Path
+):
+    refused(load, tmp_path, InputError, "max_length 40 has no room for two tracks", max_length=40)
+    long = [
+        replace(
+            one,
+            messages=tuple(
+                replace(message, content="word " * 400) if message.role == "user" else message
+                for message in one.messages
+            ),
+        )
+        for one in conversations
+    ]
+    folder = saved(tmp_path / "talk", long, world.fingerprint)
+    match = "max_length 300: not even the last turn"
+    refused(load, tmp_path, InputError, match, conversations=folder, max_length=300)
+
+
+def test_a_damaged_token_catalog_is_refused(load: Load, tokenizer_folder: Path, tmp_path: Path):
+    copy = tmp_path / "tokenizer"
+    shutil.copytree(tokenizer_folder, copy)
+    table = pq.read_table(copy / files.TOKEN_CATALOG)
+    at = table.column_names.index("codes")
+    codes = np.asarray(table["codes"].combine_chunks().flatten()).copy()
+    codes[7] = 5000
+    wrong = pa.FixedSizeListArray.from_arrays(pa.array(codes), 5)
+    pq.write_table(table.set_column(at, "codes", wrong), copy / files.TOKEN_CATALOG)
+    match = r"catalog.parquet: has codes that the codebooks"
+    refused(load, tmp_path, ArtifactError, match, tokenizer=str(copy))
+    (copy / files.TOKEN_CATALOG).write_bytes(b"PAR1 and then nothing")
+    refused(load, tmp_path, ArtifactError, "catalog.parquet", tokenizer=str(copy))
+    (copy / files.TOKEN_CATALOG).unlink()
+    fresh = {"tokenizer": str(copy)}
+    refused(load, tmp_path, ArtifactError, "has no catalog.parquet", **fresh)
+
+
+def test_a_missing_file_is_refused_by_name(load: Load, conversations_folder: Path, tmp_path: Path):
+    copy = tmp_path / "talk"
+    shutil.copytree(conversations_folder, copy)
+    (copy / "train.parquet").unlink()
+    refused(load, tmp_path, ArtifactError, "train.parquet", conversations=str(copy))
+
+
+# --- two processes ----------------------------------------------------------------------------
+
+WORKER = """
+import json, os, sys
+from pathlib import Path
+from trl import SFTConfig
+from talkplay_hf.tokens.tokenizer import TalkPlayTokenizer
+from talkplay_hf.training.arguments import TalkPlayArguments
+from talkplay_hf.training.data import load_datasets
+
+tokenizer, conversations, catalog, out = sys.argv[1:]
+told = []
+sets, facts = load_datasets(
+    TalkPlayArguments(tokenizer, conversations, catalog),
+    SFTConfig(output_dir=out, use_cpu=True, bf16=False),
+    TalkPlayTokenizer.from_pretrained(tokenizer),
+    lambda what, done, total: told.append(what),
+)
+rank = os.environ["RANK"]
+seen = {"told": len(told), "facts": facts, "train": sets["train"].to_list()}
+Path(f"{out}-{rank}.json").write_text(json.dumps(seen))
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_share_rows_that_one_has_made(
+    world_folder: Path, tokenizer_folder: Path, conversations_folder: Path, tmp_path: Path
+):
+    script = tmp_path / "worker.py"
+    script.write_text(WORKER, encoding="utf-8")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    launch = ["-m", "torch.distributed.run", "--nproc_per_node=2", f"--master_port={port}"]
+    folders = [tokenizer_folder, conversations_folder, world_folder, tmp_path / "model"]
+    done = subprocess.run(
+        [sys.executable, *launch, str(script), *map(str, folders)],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    first, second = (files.read_json(tmp_path / f"model-{rank}.json") for rank in (0, 1))
+    assert first.pop("told") > 0
+    assert second.pop("told") == 0
+    assert first == second

@@ -1,29 +1,22 @@
-"""The self-similarity loss, its gradient, and its callback under the stock SFTTrainer."""
+"""The self-similarity loss and its gradient."""
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from datasets import Dataset
-from transformers import LlamaForCausalLM, TrainerCallback
-from trl import SFTConfig, SFTTrainer
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from talkplay_hf.catalog.schema import Conversation
-from talkplay_hf.errors import ConfigError
-from talkplay_hf.tokens.build import load_centroids, read_token_catalog
+from talkplay_hf.tokens.build import load_centroids
 from talkplay_hf.tokens.tokenizer import TalkPlayTokenizer
-from talkplay_hf.training.data import conversation_rows
 from talkplay_hf.training.self_similarity import (
+    BLOCK,
     ModalityTarget,
-    SelfSimilarityCallback,
     add_self_similarity_gradient,
     modality_targets,
     self_similarity_loss,
 )
-from talkplay_hf.training.vocabulary import grow_vocabulary, scratch_model
 
 
 def cosine(a: torch.Tensor, b: torch.Tensor) -> float:
@@ -34,10 +27,10 @@ def problem(sizes: Sequence[int], seed: int = 0) -> tuple[torch.Tensor, list[Mod
     """Random embeddings with a few rows before, between and after the modalities."""
     generator = torch.Generator().manual_seed(seed)
     targets, start = [], 3
-    for size in sizes:
+    for number, size in enumerate(sizes):
         centroids = torch.randn(size, 5, generator=generator, dtype=torch.float64)
         unit = torch.nn.functional.normalize(centroids, dim=1)
-        targets.append(ModalityTarget(start, unit @ unit.T))
+        targets.append(ModalityTarget(f"m{number}", start, unit @ unit.T))
         start += size + 1
     weight = torch.randn(start + 2, 7, generator=generator, dtype=torch.float64)
     return weight + 0.3, targets
@@ -59,10 +52,8 @@ def test_the_loss_is_the_mean_absolute_difference_of_cosines():
     )
 
 
-@pytest.mark.parametrize("sizes", [[2], [9], [4, 7, 5], [3, 3, 3, 3, 3]])
-@pytest.mark.parametrize("scale", [1.0, 0.1])
-def test_the_analytic_gradient_is_that_of_autograd(sizes: list[int], scale: float):
-    weight, targets = problem(sizes, seed=len(sizes))
+def check_gradient(sizes: Sequence[int], scale: float, seed: int) -> None:
+    weight, targets = problem(sizes, seed)
     weight.requires_grad_(True)
     loss = self_similarity_loss(weight, targets)
     (expected,) = torch.autograd.grad(scale * loss, weight)
@@ -71,6 +62,52 @@ def test_the_analytic_gradient_is_that_of_autograd(sizes: list[int], scale: floa
     value = add_self_similarity_gradient(weight, grad, targets, scale)
     assert torch.linalg.norm(grad - before - expected) <= 1e-9 * torch.linalg.norm(expected)
     assert float(value) == pytest.approx(float(loss.detach()), rel=1e-12)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    sizes=st.lists(st.integers(2, 12), min_size=1, max_size=5),
+    scale=st.floats(0.01, 10),
+    seed=st.integers(0, 99),
+)
+def test_the_analytic_gradient_is_that_of_autograd(sizes: list[int], scale: float, seed: int):
+    check_gradient(sizes, scale, seed)
+
+
+@pytest.mark.parametrize("size", [BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK + 40])
+def test_blocks_of_rows_do_not_change_the_gradient(size: int):
+    check_gradient([5, size], 0.1, seed=size)
+
+
+def test_a_code_with_itself_counts_as_a_pair_without_difference():
+    weight, targets = problem([6])
+    rows = torch.nn.functional.normalize(weight[targets[0].start : targets[0].end], dim=1)
+    apart = (targets[0].similarity - rows @ rows.T).abs()
+    others = float(apart.fill_diagonal_(0).sum()) / (6 * 5)
+    assert float(self_similarity_loss(weight, targets)) == pytest.approx(others * (1 - 1 / 6))
+
+
+def test_rows_with_the_cosines_of_the_centroids_have_no_loss():
+    _, targets = problem([6])
+    target = targets[0]
+    values, vectors = torch.linalg.eigh(target.similarity)
+    weight = torch.zeros(target.end, 6, dtype=torch.float64)
+    # any rotation and any length of rows with these cosines
+    weight[target.start :] = 3 * vectors * values.clamp_min(0).sqrt()
+    assert float(self_similarity_loss(weight, targets)) < 1e-12
+
+
+def test_half_precision_rows_are_compared_in_float32():
+    weight, targets = problem([8, 9])
+    half = weight.bfloat16()
+    loss = self_similarity_loss(half, targets)
+    assert loss.dtype == torch.float32
+    assert loss == self_similarity_loss(half.float(), targets)
+    grad = torch.zeros_like(half)
+    add_self_similarity_gradient(half, grad, targets, 1.0)
+    exact = torch.zeros_like(weight, dtype=torch.float32)
+    add_self_similarity_gradient(half.float(), exact, targets, 1.0)
+    assert torch.equal(grad, exact.bfloat16())
 
 
 def test_rows_that_are_no_codes_get_no_gradient():
@@ -116,114 +153,3 @@ def test_the_target_is_the_cosine_matrix_of_the_centroids(tokenizer: TalkPlayTok
     a, b = centroids[name][0], centroids[name][2]
     expected = float(a @ b / (np.linalg.norm(a) * np.linalg.norm(b)))
     assert float(target.similarity[0, 2]) == pytest.approx(expected, abs=1e-6)
-
-
-# --- with the trainer -------------------------------------------------------------------------
-
-
-class _Capture(TrainerCallback):
-    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        weight = kwargs["model"].get_input_embeddings().weight
-        if weight.grad is not None:
-            self.grad = weight.grad.detach().clone()
-        self.weight = weight.detach().clone()
-
-    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.final = kwargs["model"].get_input_embeddings().weight.detach().clone()
-
-
-@pytest.fixture(scope="module")
-def rows(tokenizer: TalkPlayTokenizer, conversations: list[Conversation]) -> Dataset:
-    """Four rows of unlike length, so that a wrong average over micro-batches shows."""
-    known, codes = read_token_catalog(tokenizer.side_file("token_catalog_file"))
-    codes_of = dict(zip(known.track_ids, codes.tolist(), strict=True))
-    by_length = sorted(conversations, key=lambda one: len(one.messages))
-    chosen = [by_length[0], by_length[-1], by_length[1], by_length[len(by_length) // 2]]
-    made, _ = conversation_rows(chosen, tokenizer, codes_of)
-    return Dataset.from_dict(made)
-
-
-def small_model(tokenizer: TalkPlayTokenizer) -> LlamaForCausalLM:
-    model = scratch_model(tokenizer, hidden_size=32, layers=1, heads=2, seed=0)
-    grow_vocabulary(model, tokenizer, seed=0)
-    return model
-
-
-def one_step(
-    tokenizer: TalkPlayTokenizer,
-    rows: Dataset,
-    out: Path,
-    *,
-    batch: int,
-    accumulation: int,
-    weight: float,
-    frozen: bool = False,
-) -> tuple[_Capture, list[dict[str, Any]]]:
-    """One optimizer step of the stock trainer; the accumulated gradient and the log."""
-    model = small_model(tokenizer)
-    model.get_input_embeddings().weight.requires_grad_(not frozen)
-    trainer = SFTTrainer(
-        model=model,
-        args=SFTConfig(
-            output_dir=str(out),
-            max_steps=1,
-            per_device_train_batch_size=batch,
-            gradient_accumulation_steps=accumulation,
-            max_grad_norm=1e9,
-            learning_rate=1e-3,
-            bf16=False,
-            gradient_checkpointing=False,
-            activation_offloading=False,
-            logging_steps=1,
-            save_strategy="no",
-            report_to="none",
-            disable_tqdm=True,
-            use_cpu=True,
-            seed=0,
-            dataset_kwargs={"skip_prepare_dataset": True},
-        ),
-        train_dataset=rows,
-        processing_class=tokenizer,
-    )
-    capture = _Capture()
-    trainer.callback_handler.callbacks.insert(0, SelfSimilarityCallback(tokenizer, weight))
-    trainer.add_callback(capture)
-    trainer.train()
-    return capture, trainer.state.log_history
-
-
-@pytest.mark.parametrize(("batch", "accumulation"), [(4, 1), (2, 2), (1, 4)])
-def test_the_step_gradient_is_cross_entropy_plus_lambda_self_similarity(
-    batch: int, accumulation: int, tokenizer: TalkPlayTokenizer, rows: Dataset, tmp_path: Path
-):
-    options: dict[str, Any] = {"batch": batch, "accumulation": accumulation}
-    plain, _ = one_step(tokenizer, rows, tmp_path, **options, weight=0.0)
-    both, log = one_step(tokenizer, rows, tmp_path, **options, weight=3.0)
-    assert torch.equal(plain.weight, both.weight)
-    targets = modality_targets(tokenizer)
-    similarity = torch.zeros_like(plain.grad)
-    add_self_similarity_gradient(plain.weight, similarity, targets, 3.0)
-    total = plain.grad + similarity
-    assert similarity.norm() > 0.01 * total.norm()
-    assert (both.grad - total).norm() <= 2e-6 * total.norm()
-    logged = next(entry["self_similarity"] for entry in log if "self_similarity" in entry)
-    assert logged == pytest.approx(float(self_similarity_loss(both.final, targets)), abs=2e-6)
-    assert logged < float(self_similarity_loss(plain.final, targets))
-
-
-def test_the_accumulation_does_not_change_the_gradient(
-    tokenizer: TalkPlayTokenizer, rows: Dataset, tmp_path: Path
-):
-    whole, _ = one_step(tokenizer, rows, tmp_path, batch=4, accumulation=1, weight=3.0)
-    parts, _ = one_step(tokenizer, rows, tmp_path, batch=1, accumulation=4, weight=3.0)
-    assert (whole.grad - parts.grad).norm() <= 1e-5 * whole.grad.norm()
-
-
-def test_a_frozen_embedding_is_refused(tokenizer: TalkPlayTokenizer, rows: Dataset, tmp_path: Path):
-    with pytest.raises(ConfigError, match="frozen"):
-        one_step(tokenizer, rows, tmp_path, batch=2, accumulation=1, weight=0.1, frozen=True)
-
-
-def test_weight_zero_only_logs(tokenizer: TalkPlayTokenizer, rows: Dataset, tmp_path: Path):
-    _, log = one_step(tokenizer, rows, tmp_path, batch=2, accumulation=1, weight=0, frozen=True)
-    assert any(entry.get("self_similarity", 0) > 0 for entry in log)

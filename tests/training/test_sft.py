@@ -14,7 +14,8 @@ from talkplay_hf.catalog.schema import Catalog, Conversation
 from talkplay_hf.conversations.dataset import save_conversations
 from talkplay_hf.errors import ArtifactError, ConfigError, LeakageError
 from talkplay_hf.recommend.recommender import Recommender
-from talkplay_hf.training.sft import main, parse_recipe
+from talkplay_hf.training.arguments import parse_recipe
+from talkplay_hf.training.sft import main
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "quickstart" / "sft.yaml"
 FOLDERS = (
@@ -127,7 +128,7 @@ def test_a_run_reports_what_it_did(trained: Path, tokenizer_folder: Path):
     assert str(tokenizer_folder) not in json.dumps(report)
     facts = report["data"]["train"]
     assert facts["rows"] > 0
-    assert facts["continuation_rows"] > 0
+    assert facts["playlists"]["rows"] > 0
 
 
 def test_the_model_is_tied_to_its_codebooks(trained: Path, tokenizer_folder: Path):
@@ -170,8 +171,8 @@ def test_validation_conversations_are_evaluated(
     save_conversations(tmp_path / "talks", split, {"catalog": world.fingerprint})
     out = run(tmp_path / "m", world_folder, tokenizer_folder, tmp_path / "talks", steps=1)
     report = json.loads((out / "training_report.json").read_text(encoding="utf-8"))
-    assert report["data"]["validation"]["rows"] == 4
-    assert report["evaluation"]["eval_loss"] > 0
+    assert report["data"]["validation"]["conversations"]["rows"] == 4
+    assert report["evaluation"]["eval_conversations_loss"] > 0
 
 
 def test_a_conversation_of_a_held_out_playlist_is_not_trained_on(

@@ -1,0 +1,137 @@
+"""The report of a training: the same input gives the same bytes; timings go to the terminal."""
+
+import importlib.metadata
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from transformers import PreTrainedModel
+from trl import ModelConfig, SFTConfig
+
+from talkplay_hf.hub import files
+from talkplay_hf.training.arguments import TalkPlayArguments
+from talkplay_hf.training.curves import Log, best
+from talkplay_hf.training.plan import base_name
+
+REPORT = "training_report.json"
+PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate")
+# arguments that say where things are or how fast they go, not what they are
+FOLDERS = ("tokenizer", "conversations", "catalog", "threads")
+# timings, and the mean loss since the last start
+PASSING = ("runtime", "per_second", "flos", "seconds", "train_loss")
+
+
+def lasting(figures: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out what depends on when and how often a training was started.
+
+    So the same input gives the same bytes, also where a run was stopped and went on.
+    """
+    return {k: v for k, v in figures.items() if not any(word in k for word in PASSING)}
+
+
+def last_losses(log: Log) -> dict[str, dict[str, float]]:
+    """The last value of every loss, and of every similarity figure, in training and evaluation."""
+    found: dict[str, dict[str, float]] = {"train": {}, "eval": {}}
+    for entry in log:
+        for key, value in lasting(entry).items():
+            if "loss" in key or "similarity" in key:
+                where = "eval" if key.startswith("eval_") else "train"
+                found[where][key.removeprefix("eval_")] = value
+    return found
+
+
+def training_report(
+    arguments: TalkPlayArguments,
+    config: SFTConfig,
+    model_config: ModelConfig,
+    *,
+    model: PreTrainedModel,
+    data: Mapping[str, Any],
+    log: Log,
+    steps: int,
+    evaluation: Mapping[str, Any],
+    geometry: Mapping[str, Mapping[str, float]],
+) -> dict[str, Any]:
+    """Everything worth knowing about a training that does not depend on when and where it ran.
+
+    Args:
+        arguments (`TalkPlayArguments`): Our keys.
+        config (`SFTConfig`): TRL's keys.
+        model_config (`ModelConfig`): The base model.
+        model (`PreTrainedModel`): The trained model.
+        data (`Mapping[str, Any]`): What became of the data.
+        log (`Sequence[Mapping[str, Any]]`): The trainer's log.
+        steps (`int`): Optimizer steps done.
+        evaluation (`Mapping[str, Any]`): Figures of the model that is saved.
+        geometry (`Mapping[str, Mapping[str, float]]`): Of the token embeddings at `start` and
+            `end`.
+
+    Returns:
+        `dict[str, Any]`: JSON values; no times and no paths.
+    """
+    return {
+        "format_version": files.FORMAT_VERSION,
+        "arguments": {k: v for k, v in asdict(arguments).items() if k not in FOLDERS},
+        "base_model": base_name(model_config),
+        "best": best(log, config.metric_for_best_model),
+        "data": dict(data),
+        "effective_self_similarity_weight": arguments.effective_weight,
+        "evaluation": lasting(evaluation),
+        "geometry": {when: dict(figures) for when, figures in geometry.items()},
+        "last": last_losses(log),
+        "log": [lasting(entry) for entry in log],
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "precision": "bf16" if config.bf16 else "fp16" if config.fp16 else "fp32",
+        "seed": config.seed,
+        "steps": steps,
+        "tokens_seen": max((int(entry.get("num_tokens", 0)) for entry in log), default=0),
+        "trained_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
+        "versions": versions(),
+        "world_size": config.world_size,
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of the packages that the figures depend on, of those that are installed."""
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def summary(report: Mapping[str, Any], seconds: float, callback_seconds: float = 0.0) -> str:
+    """A few lines for the terminal, with the timings.
+
+    Args:
+        report (`Mapping[str, Any]`): The report.
+        seconds (`float`): Wall-clock seconds of the training.
+        callback_seconds (`float`): Of these, in the self-similarity callback.
+    """
+    tokens = report["tokens_seen"]
+    lines = [
+        f"trained {report['steps']:,} steps in {_duration(seconds)}, {tokens:,} tokens "
+        f"({tokens / max(seconds, 1e-9):,.0f} a second), {report['precision']}"
+        + (f", {report['world_size']} processes" if report["world_size"] > 1 else "")
+    ]
+    if callback_seconds:
+        lines.append(
+            f"self-similarity: {callback_seconds / max(1, report['steps']) * 1000:.1f} ms a step, "
+            f"{callback_seconds / max(seconds, 1e-9):.1%} of the time"
+        )
+    for where, figures in report["last"].items():
+        if figures:
+            values = ", ".join(f"{name} {value:.4f}" for name, value in sorted(figures.items()))
+            lines.append(f"last {where}: {values}")
+    if report["best"]:
+        found = report["best"]
+        lines.append(f"best: {found['metric']} {found['value']:.4f} at step {found['step']:,}")
+    return "\n".join(lines)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
