@@ -18,7 +18,7 @@ _PUBLIC = {
     "Recommendation": "talkplay_hf.recommend.recommender",
     "Recommender": "talkplay_hf.recommend.recommender",
     "MusicGrammarLogitsProcessor": "talkplay_hf.recommend.grammar",
-    "SelfSimilarityCallback": "talkplay_hf.training.self_similarity",
+    "SelfSimilarityCallback": "talkplay_hf.training.similarity.callback",
     "TalkPlayError": "talkplay_hf.errors",
     "TalkPlayTokenizer": "talkplay_hf.tokens.tokenizer",
     "Track": "talkplay_hf.catalog.schema",

@@ -25,8 +25,8 @@ from talkplay_hf.conversations.simulation.simulator import simulate
 from talkplay_hf.features.embed import embed
 from talkplay_hf.recommend.recommender import Recommender
 from talkplay_hf.tokens.tokenizer import TalkPlayTokenizer
-from talkplay_hf.training.base import scratch_model
-from talkplay_hf.training.vocabulary import grow_vocabulary
+from talkplay_hf.training.model.base import scratch_model
+from talkplay_hf.training.model.vocabulary import grow_vocabulary
 
 torch.set_num_threads(1)
 

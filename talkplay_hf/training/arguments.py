@@ -8,8 +8,8 @@ import yaml
 from trl import ModelConfig, SFTConfig, TrlParser
 
 from talkplay_hf.errors import ConfigError
-from talkplay_hf.training.tracking import default_reporter
-from talkplay_hf.training.vocabulary import INITS
+from talkplay_hf.training.model.vocabulary import INITS
+from talkplay_hf.training.runs.tracking import default_reporter
 
 # TRL's parser knows these; nothing here acts on them
 UNSUPPORTED = {

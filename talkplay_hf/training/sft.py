@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from datasets import Dataset
 from transformers import GenerationConfig, PreTrainedModel, TrainerCallback, set_seed
 from trl import ModelConfig, SFTConfig, SFTTrainer
@@ -19,24 +20,23 @@ from talkplay_hf.errors import ArtifactError, ConfigError, MissingExtraError
 from talkplay_hf.hub import files
 from talkplay_hf.tokens.config import SCRATCH, TEMPERATURE, TOP_P
 from talkplay_hf.tokens.tokenizer import TalkPlayTokenizer
-from talkplay_hf.training.adapters import add_adapters, merge_adapters
 from talkplay_hf.training.arguments import TalkPlayArguments, parse_recipe
-from talkplay_hf.training.base import load_base, scratch_model
-from talkplay_hf.training.best import evaluation_callbacks
-from talkplay_hf.training.callback import SelfSimilarityCallback
-from talkplay_hf.training.checkpoints import check_space, prepare, saving
-from talkplay_hf.training.curves import draw_curves
-from talkplay_hf.training.data import load_datasets, rows_folder
-from talkplay_hf.training.geometry import geometry
-from talkplay_hf.training.packing import check_packing
-from talkplay_hf.training.plan import training_plan
-from talkplay_hf.training.report import summary, training_report
-from talkplay_hf.training.resume import make_resumable
-from talkplay_hf.training.tracking import resolve_reporters
+from talkplay_hf.training.figures.curves import draw_curves
+from talkplay_hf.training.figures.report import REPORT, summary, training_report
+from talkplay_hf.training.model.adapters import add_adapters, merge_adapters
+from talkplay_hf.training.model.base import load_base, scratch_model
+from talkplay_hf.training.model.vocabulary import check_vocabulary, grow_vocabulary
+from talkplay_hf.training.rows.packing import check_packing
+from talkplay_hf.training.rows.sets import load_datasets, rows_folder
+from talkplay_hf.training.runs.best import evaluation_callbacks
+from talkplay_hf.training.runs.checkpoints import check_space, prepare, saving
+from talkplay_hf.training.runs.plan import training_plan
+from talkplay_hf.training.runs.resume import make_resumable
+from talkplay_hf.training.runs.tracking import resolve_reporters
+from talkplay_hf.training.similarity.callback import SelfSimilarityCallback
+from talkplay_hf.training.similarity.geometry import geometry
 from talkplay_hf.training.trainer import TalkPlayTrainer
-from talkplay_hf.training.vocabulary import check_vocabulary, grow_vocabulary
 
-REPORT = "training_report.json"
 CURVES = "training_curves.png"
 VALIDATION = ("conversations", "playlists")
 GENERATION = {
@@ -97,25 +97,29 @@ def train(
         arguments, config, model, tokenizer, datasets["train"], validation, similarity, callbacks
     )
     check_space(checkpoints, out, model, config, len(datasets["train"]))
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
 
     started = time.perf_counter()
     with saving(checkpoints):
         trainer.train(resume_from_checkpoint=str(start) if start else None)
     seconds = time.perf_counter() - started
+    # before the best weights are evaluated once more, which is no point of the curve
+    log = list(trainer.state.log_history)
     evaluation = _evaluate(trainer) if validation else {}
 
     state = trainer.accelerator.get_state_dict(trainer.model)
     if trainer.is_world_process_zero():
         final = trainer.accelerator.unwrap_model(trainer.model)
-        weight = state[_embedding_key(final, state)]
-        shape["end"] = geometry(weight, similarity.targets)
+        if model_config.use_peft:
+            final, state = merge_adapters(final), None
+        shape["end"] = geometry(_embedding(final, state), similarity.targets)
         report = training_report(
             arguments,
             config,
             model_config,
-            model=final,
+            parameters=(sum(p.numel() for p in final.parameters()), trained),
             data=facts,
-            log=trainer.state.log_history,
+            log=log,
             steps=trainer.state.global_step,
             evaluation=evaluation,
             geometry=shape,
@@ -132,8 +136,6 @@ def train(
 
 def _settle(arguments: TalkPlayArguments, config: SFTConfig) -> Path:
     """Threads, seed and folders; where the model goes."""
-    import torch
-
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     if config.output_dir in (None, TRL_DEFAULT_OUT):
@@ -255,34 +257,31 @@ def _evaluate(trainer: SFTTrainer) -> dict[str, Any]:
     return dict(trainer.evaluate())
 
 
-def _embedding_key(model: PreTrainedModel, state: Mapping[str, Any]) -> str:
-    """Where a state dict has the input embedding; adapters keep the trained copy apart."""
+def _embedding(model: PreTrainedModel, state: Mapping[str, Any] | None) -> torch.Tensor:
+    """The input embedding, from the gathered weights where there are any."""
     module = model.get_input_embeddings()
-    for name, part in model.named_modules():
-        if part is module:
-            keys = [key for key in state if key.startswith(name) and key.endswith("weight")]
-            trained = [key for key in keys if "modules_to_save" in key]
-            return (trained or keys)[0]
-    raise ArtifactError("the model has no input embedding")
+    weight: torch.Tensor = module.weight
+    if state is not None:
+        name = next(name for name, part in model.named_modules() if part is module)
+        weight = state[f"{name}.weight"]
+    return weight
 
 
 def _save(
     model: PreTrainedModel,
-    state: dict[str, Any],
+    state: dict[str, Any] | None,
     tokenizer: TalkPlayTokenizer,
     report: Mapping[str, Any],
     out: Path,
 ) -> None:
-    weights: dict[str, Any] | None = state
-    if hasattr(model, "merge_and_unload"):
-        model, weights = merge_adapters(model), None
     check_vocabulary(model, tokenizer)
     with files.staged_folder(out, "model") as aside:
-        model.save_pretrained(aside, state_dict=weights)
+        model.save_pretrained(aside, state_dict=state)
         tokenizer.save_pretrained(aside)
         files.write_json(aside / REPORT, report)
         try:
-            draw_curves(report["log"], aside / CURVES, title=out.name)
+            metric = report["best"] and report["best"]["metric"]
+            draw_curves(report["log"], aside / CURVES, title=out.name, metric=metric)
         except MissingExtraError as error:
             print(f"no picture of the curves: {error}")
 

@@ -10,7 +10,7 @@ from trl import SFTTrainer
 
 from talkplay_hf.errors import ConfigError
 from talkplay_hf.tokens.tokenizer import TalkPlayTokenizer
-from talkplay_hf.training.callback import SelfSimilarityCallback
+from talkplay_hf.training.similarity.callback import SelfSimilarityCallback
 
 IGNORED = -100
 # what a label token belongs to (the rows' column `part`), and what it is

@@ -20,9 +20,9 @@ import numpy as np
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from talkplay_hf.training.callback import SelfSimilarityCallback
-from talkplay_hf.training.geometry import geometry
-from talkplay_hf.training.self_similarity import (
+from talkplay_hf.training.similarity.callback import SelfSimilarityCallback
+from talkplay_hf.training.similarity.geometry import geometry
+from talkplay_hf.training.similarity.loss import (
     ModalityTarget,
     add_self_similarity_gradient,
     self_similarity_loss,

@@ -18,9 +18,9 @@ import torch
 from datasets import Dataset
 
 from talkplay_hf.training.arguments import parse_recipe
-from talkplay_hf.training.callback import SelfSimilarityCallback
-from talkplay_hf.training.data import load_datasets
+from talkplay_hf.training.rows.sets import load_datasets
 from talkplay_hf.training.sft import load_model, load_tokenizer, make_trainer
+from talkplay_hf.training.similarity.callback import SelfSimilarityCallback
 
 # name: label positions only, weight of the self-similarity loss, sampling, bf16
 WAYS = {

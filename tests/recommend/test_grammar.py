@@ -16,8 +16,8 @@ from talkplay_hf.recommend.grammar import MusicGrammarLogitsProcessor, MusicVoca
 from talkplay_hf.tokens.build import read_token_catalog
 from talkplay_hf.tokens.index import CatalogIndex
 from talkplay_hf.tokens.tokenizer import TalkPlayTokenizer
-from talkplay_hf.training.base import scratch_model
-from talkplay_hf.training.vocabulary import grow_vocabulary
+from talkplay_hf.training.model.base import scratch_model
+from talkplay_hf.training.model.vocabulary import grow_vocabulary
 
 STRATEGIES: dict[str, dict[str, Any]] = {
     "greedy": {"do_sample": False},

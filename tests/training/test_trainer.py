@@ -14,10 +14,10 @@ from talkplay_hf.catalog.schema import Catalog, Conversation
 from talkplay_hf.errors import ConfigError
 from talkplay_hf.tokens.build import read_token_catalog
 from talkplay_hf.tokens.tokenizer import TalkPlayTokenizer
-from talkplay_hf.training.callback import SelfSimilarityCallback
-from talkplay_hf.training.packing import pack
-from talkplay_hf.training.rows import continuation_rows, conversation_rows
-from talkplay_hf.training.self_similarity import self_similarity_loss
+from talkplay_hf.training.rows.encode import continuation_rows, conversation_rows
+from talkplay_hf.training.rows.packing import pack
+from talkplay_hf.training.similarity.callback import SelfSimilarityCallback
+from talkplay_hf.training.similarity.loss import self_similarity_loss
 from talkplay_hf.training.trainer import TalkPlayTrainer
 
 IGNORED = -100

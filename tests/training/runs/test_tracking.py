@@ -11,7 +11,7 @@ import pytest
 from trl import SFTConfig
 
 from talkplay_hf.errors import ConfigError, MissingExtraError
-from talkplay_hf.training.tracking import default_reporter, resolve_reporters
+from talkplay_hf.training.runs.tracking import default_reporter, resolve_reporters
 
 HAS_TRACKIO = importlib.util.find_spec("trackio") is not None
 
@@ -104,7 +104,7 @@ socket.getaddrinfo = refuse
 from transformers import TrainerControl, TrainerState
 from transformers.integrations import TrackioCallback
 from trl import SFTConfig
-from talkplay_hf.training.tracking import resolve_reporters
+from talkplay_hf.training.runs.tracking import resolve_reporters
 
 folder = Path(sys.argv[1])
 config = SFTConfig(output_dir=str(folder), use_cpu=True, bf16=False, report_to="trackio")

@@ -19,9 +19,9 @@ from trl import SFTConfig, SFTTrainer
 
 from talkplay_hf.errors import ConfigError
 from talkplay_hf.tokens.tokenizer import TalkPlayTokenizer
-from talkplay_hf.training.callback import SelfSimilarityCallback
-from talkplay_hf.training.geometry import geometry
-from talkplay_hf.training.self_similarity import (
+from talkplay_hf.training.similarity.callback import SelfSimilarityCallback
+from talkplay_hf.training.similarity.geometry import geometry
+from talkplay_hf.training.similarity.loss import (
     add_self_similarity_gradient,
     modality_targets,
     self_similarity_loss,

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from talkplay_hf.tokens.build import load_centroids
 from talkplay_hf.tokens.tokenizer import TalkPlayTokenizer
-from talkplay_hf.training.self_similarity import (
+from talkplay_hf.training.similarity.loss import (
     BLOCK,
     ModalityTarget,
     add_self_similarity_gradient,

@@ -23,8 +23,8 @@ from talkplay_hf.hub import files
 from talkplay_hf.tokens.bpe import train_bpe
 from talkplay_hf.tokens.config import TalkPlayConfig
 from talkplay_hf.tokens.tokenizer import TalkPlayTokenizer
-from talkplay_hf.training.base import load_base, scratch_model
-from talkplay_hf.training.vocabulary import grow_vocabulary
+from talkplay_hf.training.model.base import load_base, scratch_model
+from talkplay_hf.training.model.vocabulary import grow_vocabulary
 
 TEXTS = ["play some slow jazz", "a fast rock song"]
 WEIGHTS = "model.safetensors"

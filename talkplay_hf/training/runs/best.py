@@ -7,7 +7,7 @@ from trl import SFTConfig
 
 from talkplay_hf.errors import ConfigError
 from talkplay_hf.training.arguments import TalkPlayArguments
-from talkplay_hf.training.curves import METRIC
+from talkplay_hf.training.figures.curves import METRIC
 
 
 def evaluation_callbacks(

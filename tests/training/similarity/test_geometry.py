@@ -5,8 +5,8 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 
-from talkplay_hf.training.geometry import geometry
-from talkplay_hf.training.self_similarity import ModalityTarget
+from talkplay_hf.training.similarity.geometry import geometry
+from talkplay_hf.training.similarity.loss import ModalityTarget
 
 
 def cosines(rows: torch.Tensor) -> torch.Tensor:

@@ -25,8 +25,8 @@ from talkplay_hf.tokens.bpe import train_bpe
 from talkplay_hf.tokens.build import load_centroids
 from talkplay_hf.tokens.config import TalkPlayConfig
 from talkplay_hf.tokens.tokenizer import TalkPlayTokenizer
-from talkplay_hf.training.self_similarity import modality_targets, self_similarity_loss
-from talkplay_hf.training.vocabulary import INITS, check_vocabulary, grow_vocabulary
+from talkplay_hf.training.model.vocabulary import INITS, check_vocabulary, grow_vocabulary
+from talkplay_hf.training.similarity.loss import modality_targets, self_similarity_loss
 
 BASIC = {
     "hidden_size": 16,

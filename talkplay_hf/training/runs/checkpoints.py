@@ -17,7 +17,7 @@ from trl import SFTConfig
 
 from talkplay_hf.errors import ArtifactError, ConfigError
 from talkplay_hf.hub import files
-from talkplay_hf.training.plan import PLAN, check_plan
+from talkplay_hf.training.runs.plan import PLAN, check_plan
 
 STATE = "trainer_state.json"
 NAME = re.compile(r"checkpoint-(\d+)")

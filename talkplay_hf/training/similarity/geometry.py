@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from talkplay_hf.training.self_similarity import ModalityTarget
+from talkplay_hf.training.similarity.loss import ModalityTarget
 
 NEIGHBOURS = 10
 

@@ -32,8 +32,8 @@ from talkplay_hf.errors import (
 from talkplay_hf.hub import files
 from talkplay_hf.tokens.tokenizer import TalkPlayTokenizer
 from talkplay_hf.training.arguments import TalkPlayArguments
-from talkplay_hf.training.data import load_datasets, rows_folder
-from talkplay_hf.training.rows import IGNORED
+from talkplay_hf.training.rows.encode import IGNORED
+from talkplay_hf.training.rows.sets import load_datasets, rows_folder
 
 Sets = tuple[dict[str, Dataset], dict[str, Any]]
 Load = Callable[..., Sets]
@@ -399,7 +399,7 @@ from pathlib import Path
 from trl import SFTConfig
 from talkplay_hf.tokens.tokenizer import TalkPlayTokenizer
 from talkplay_hf.training.arguments import TalkPlayArguments
-from talkplay_hf.training.data import load_datasets
+from talkplay_hf.training.rows.sets import load_datasets
 
 tokenizer, conversations, catalog, out = sys.argv[1:]
 told = []

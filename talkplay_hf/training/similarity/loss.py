@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
@@ -117,12 +116,3 @@ def add_self_similarity_gradient(
         toward *= 2 * scale / (len(targets) * k**2) / norms
         grad[target.start : target.end] += toward.to(grad.dtype)
     return total / max(1, len(targets))
-
-
-def __getattr__(name: str) -> Any:
-    # its former place
-    if name == "SelfSimilarityCallback":
-        from talkplay_hf.training.callback import SelfSimilarityCallback
-
-        return SelfSimilarityCallback
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

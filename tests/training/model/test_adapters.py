@@ -14,9 +14,9 @@ from trl import ModelConfig, SFTConfig, SFTTrainer
 from talkplay_hf.errors import ConfigError, MissingExtraError
 from talkplay_hf.tokens.build import read_token_catalog
 from talkplay_hf.tokens.tokenizer import TalkPlayTokenizer
-from talkplay_hf.training.adapters import add_adapters, merge_adapters
-from talkplay_hf.training.callback import SelfSimilarityCallback
-from talkplay_hf.training.vocabulary import check_vocabulary, grow_vocabulary
+from talkplay_hf.training.model.adapters import add_adapters, merge_adapters
+from talkplay_hf.training.model.vocabulary import check_vocabulary, grow_vocabulary
+from talkplay_hf.training.similarity.callback import SelfSimilarityCallback
 
 
 def lora(**overrides: object) -> ModelConfig:

@@ -12,9 +12,9 @@ from trl import SFTConfig, SFTTrainer
 from talkplay_hf.errors import ConfigError
 from talkplay_hf.tokens.tokenizer import TalkPlayTokenizer
 from talkplay_hf.training.arguments import TalkPlayArguments
-from talkplay_hf.training.data import load_datasets
-from talkplay_hf.training.packing import check_packing, documents_leak
-from talkplay_hf.training.rows import IGNORED
+from talkplay_hf.training.rows.encode import IGNORED
+from talkplay_hf.training.rows.packing import check_packing, documents_leak
+from talkplay_hf.training.rows.sets import load_datasets
 
 MAX_LENGTH = 900
 Load = Callable[[bool], dict[str, Dataset]]

@@ -12,7 +12,7 @@ from talkplay_hf.errors import ArtifactError, ConfigError
 from talkplay_hf.hub import files
 from talkplay_hf.tokens.build import load_centroids
 from talkplay_hf.tokens.tokenizer import TalkPlayTokenizer
-from talkplay_hf.training.base import already_grown, check_rows
+from talkplay_hf.training.model.base import already_grown, check_rows
 
 INITS = ("mean_covariance", "mean", "normal", "centroids")
 NORMAL_STD = 0.02

@@ -16,7 +16,7 @@ from talkplay_hf.catalog.splits import playlist_splits
 from talkplay_hf.errors import InputError
 from talkplay_hf.tokens.build import read_token_catalog
 from talkplay_hf.tokens.tokenizer import HEADER_STYLES, TalkPlayTokenizer, template_rows
-from talkplay_hf.training.rows import (
+from talkplay_hf.training.rows.encode import (
     BATCH,
     IGNORED,
     RowReport,

@@ -21,30 +21,16 @@ from talkplay_hf.hub import files
 from talkplay_hf.tokens.build import read_token_catalog
 from talkplay_hf.tokens.tokenizer import TalkPlayTokenizer
 from talkplay_hf.training.arguments import TalkPlayArguments
-from talkplay_hf.training.packing import pack
-from talkplay_hf.training.rows import (
-    IGNORED,
+from talkplay_hf.training.rows.encode import (
     Codes,
     Row,
     RowReport,
-    Rows,
-    continuation_rows,
-    conversation_rows,
     draw_continuations,
     encode_conversations,
     known_playlists,
     most_tracks,
 )
-
-__all__ = [
-    "IGNORED",
-    "RowReport",
-    "Rows",
-    "continuation_rows",
-    "conversation_rows",
-    "load_datasets",
-    "rows_folder",
-]
+from talkplay_hf.training.rows.packing import pack
 
 SPLITS = ("train", "validation")
 # The sets of rows, and the values of the column `part`.

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from talkplay_hf.errors import MissingExtraError
-from talkplay_hf.training.curves import best, compare_curves, draw_curves, series, smoothed
+from talkplay_hf.training.figures.curves import best, compare_curves, draw_curves, series, smoothed
 
 LOG: list[dict[str, Any]] = [
     {"step": 1, "loss": 4.0, "loss_conversations": 3.0, "self_similarity": 0.5},
@@ -108,7 +108,7 @@ def test_a_missing_matplotlib_is_named_with_its_extra(
 
 def test_reading_a_log_loads_neither_torch_nor_matplotlib():
     code = (
-        "import sys, talkplay_hf.training.curves as c; c.best([]); "
+        "import sys, talkplay_hf.training.figures.curves as c; c.best([]); "
         "print([m for m in ('torch', 'matplotlib', 'transformers') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -17,8 +17,8 @@ from transformers import (
 
 from talkplay_hf.errors import ConfigError
 from talkplay_hf.tokens.tokenizer import TalkPlayTokenizer
-from talkplay_hf.training.geometry import geometry
-from talkplay_hf.training.self_similarity import (
+from talkplay_hf.training.similarity.geometry import geometry
+from talkplay_hf.training.similarity.loss import (
     ModalityTarget,
     add_self_similarity_gradient,
     modality_targets,

@@ -24,15 +24,15 @@ from trl import ModelConfig, SFTConfig
 
 from talkplay_hf.errors import ArtifactError, ConfigError
 from talkplay_hf.training.arguments import TalkPlayArguments, parse_recipe
-from talkplay_hf.training.best import evaluation_callbacks
-from talkplay_hf.training.checkpoints import (
+from talkplay_hf.training.runs.best import evaluation_callbacks
+from talkplay_hf.training.runs.checkpoints import (
     check_space,
     defect,
     last_complete,
     prepare,
     saving,
 )
-from talkplay_hf.training.plan import training_plan
+from talkplay_hf.training.runs.plan import training_plan
 
 ARGUMENTS = TalkPlayArguments(tokenizer="t", conversations="c", catalog="k")
 ROWS = Dataset.from_dict({"input_ids": [[1, 2, 3, 4]] * 8, "labels": [[-100, 2, 3, 4]] * 8})
@@ -465,7 +465,7 @@ def test_two_processes_start_from_the_same_checkpoint(tmp_path: Path):
         "import sys, json, shutil\n"
         "from pathlib import Path\n"
         "from trl import SFTConfig\n"
-        "from talkplay_hf.training.checkpoints import prepare\n"
+        "from talkplay_hf.training.runs.checkpoints import prepare\n"
         "folder = Path(sys.argv[1])\n"
         "config = SFTConfig(output_dir=str(folder), use_cpu=True, bf16=False, report_to='none',\n"
         "    resume_from_checkpoint='true')\n"

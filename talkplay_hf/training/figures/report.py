@@ -5,13 +5,12 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from transformers import PreTrainedModel
 from trl import ModelConfig, SFTConfig
 
 from talkplay_hf.hub import files
 from talkplay_hf.training.arguments import TalkPlayArguments
-from talkplay_hf.training.curves import Log, best
-from talkplay_hf.training.plan import base_name
+from talkplay_hf.training.figures.curves import Log, best
+from talkplay_hf.training.runs.plan import base_name
 
 REPORT = "training_report.json"
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate")
@@ -45,7 +44,7 @@ def training_report(
     config: SFTConfig,
     model_config: ModelConfig,
     *,
-    model: PreTrainedModel,
+    parameters: tuple[int, int],
     data: Mapping[str, Any],
     log: Log,
     steps: int,
@@ -58,7 +57,7 @@ def training_report(
         arguments (`TalkPlayArguments`): Our keys.
         config (`SFTConfig`): TRL's keys.
         model_config (`ModelConfig`): The base model.
-        model (`PreTrainedModel`): The trained model.
+        parameters (`tuple[int, int]`): Of the model that is saved, and how many were trained.
         data (`Mapping[str, Any]`): What became of the data.
         log (`Sequence[Mapping[str, Any]]`): The trainer's log.
         steps (`int`): Optimizer steps done.
@@ -80,12 +79,12 @@ def training_report(
         "geometry": {when: dict(figures) for when, figures in geometry.items()},
         "last": last_losses(log),
         "log": [lasting(entry) for entry in log],
-        "parameters": sum(p.numel() for p in model.parameters()),
+        "parameters": parameters[0],
         "precision": "bf16" if config.bf16 else "fp16" if config.fp16 else "fp32",
         "seed": config.seed,
         "steps": steps,
         "tokens_seen": max((int(entry.get("num_tokens", 0)) for entry in log), default=0),
-        "trained_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
+        "trained_parameters": parameters[1],
         "versions": versions(),
         "world_size": config.world_size,
     }

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from talkplay_hf.training import sft
-from talkplay_hf.training.checkpoints import checkpoints, last_complete
+from talkplay_hf.training.runs.checkpoints import checkpoints, last_complete
 
 # the files of a checkpoint in the order in which they are written
 STAGES = ("config.json", "model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth")

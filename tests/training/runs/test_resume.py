@@ -16,11 +16,11 @@ from safetensors.torch import load_file
 from talkplay_hf.catalog.schema import Catalog, Conversation
 from talkplay_hf.conversations.dataset import save_conversations
 from talkplay_hf.errors import ArtifactError, ConfigError
-from talkplay_hf.training.callback import SelfSimilarityCallback
 from talkplay_hf.training.sft import main
+from talkplay_hf.training.similarity.callback import SelfSimilarityCallback
 
 HERE = Path(__file__).parent
-RECIPE = HERE.parents[1] / "recipes" / "quickstart" / "sft.yaml"
+RECIPE = HERE.parents[2] / "recipes" / "quickstart" / "sft.yaml"
 STEPS = 20
 
 

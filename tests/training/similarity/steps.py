@@ -22,8 +22,8 @@ from transformers.distributed import DistributedConfig
 from trl import SFTConfig, SFTTrainer
 
 from talkplay_hf.tokens.tokenizer import TalkPlayTokenizer
-from talkplay_hf.training.callback import SelfSimilarityCallback
-from talkplay_hf.training.self_similarity import self_similarity_loss
+from talkplay_hf.training.similarity.callback import SelfSimilarityCallback
+from talkplay_hf.training.similarity.loss import self_similarity_loss
 
 Gradients = dict[str, torch.Tensor]
 

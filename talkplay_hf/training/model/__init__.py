@@ -1,0 +1,1 @@
+"""The model to train: a base, its grown vocabulary, adapters."""

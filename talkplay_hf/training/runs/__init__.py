@@ -1,0 +1,1 @@
+"""What a run needs beside the training itself: where it starts, what it keeps, where it reports."""

@@ -1,0 +1,1 @@
+"""The self-similarity loss (paper 4.3, Eq. 2)."""
