@@ -1,5 +1,7 @@
 """What a training recipe may say: our own keys beside TRL's, and how a recipe is read."""
 
+import difflib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NoReturn
@@ -19,7 +21,15 @@ UNSUPPORTED = {
     "completion_only_loss": "rows carry their labels already",
     "padding_free": "use packing: true",
     "push_to_hub": "push the finished model folder",
+    "chat_template_path": "the chat template is that of the tokenizer folder",
+    "eos_token": "the end of turn is that of the tokenizer folder",
+    "pad_token": "the padding is that of the tokenizer folder",
+    "use_liger_kernel": "its loss takes the place of ours; see label_positions_only",
 }
+COUNTS = (
+    *("early_stopping_patience", "threads"),
+    *("scratch_hidden_size", "scratch_layers", "scratch_heads"),
+)
 
 
 @dataclass
@@ -82,8 +92,15 @@ class TalkPlayArguments:
             raise ConfigError("self_similarity_weight and cov_scale must not be negative")
         if self.init not in INITS:
             raise ConfigError(f"init {self.init!r}: must be one of {', '.join(INITS)}")
-        if self.early_stopping_patience is not None and self.early_stopping_patience < 1:
-            raise ConfigError("early_stopping_patience must be at least 1")
+        for name in COUNTS:
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"{name} {value}: must be at least 1")
+        if self.scratch_hidden_size % (2 * self.scratch_heads):
+            raise ConfigError(
+                f"scratch_hidden_size {self.scratch_hidden_size}: must be a multiple of twice "
+                f"scratch_heads ({self.scratch_heads})"
+            )
         if self.paper_loss and not (self.playlist_share == 0.5 and self.train_on_negatives):
             raise ConfigError(
                 "paper_loss: needs playlist_share: 0.5 and train_on_negatives: true, as in the "
@@ -114,14 +131,45 @@ def parse_recipe(
         raise ConfigError(f"{error.filename}: no such recipe") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"recipe: is not YAML: {' '.join(str(error).split())}") from None
-    except (ValueError, TypeError) as error:
-        raise ConfigError(f"recipe: {' '.join(str(error).split())}") from None
+    except (ValueError, TypeError, ImportError) as error:
+        raise ConfigError(f"recipe: {_plainly(str(error), parser)}") from None
     for config in parsed[1:]:
         for name, why in UNSUPPORTED.items():
             if getattr(config, name, False):
                 raise ConfigError(f"{name}: is not supported: {why}")
+    _check_machine(parsed[1])
     return parsed[0], parsed[1], parsed[2]
 
 
+def _check_machine(config: SFTConfig) -> None:
+    """Refuse what the trainer would not do here, or do in another way than asked."""
+    if not 0 <= config.seed < 2**32:
+        raise ConfigError(f"seed {config.seed}: must be in [0, 2**32)")
+    if config.fp16 and config.device.type == "cpu":
+        raise ConfigError("fp16: needs a GPU; on a CPU leave it out, or set bf16: true")
+    if config.n_gpu > 1:
+        raise ConfigError(
+            f"{config.n_gpu} GPUs and one process: start one process a GPU with `accelerate launch "
+            "-m talkplay_hf.training`, or show one GPU with CUDA_VISIBLE_DEVICES=0"
+        )
+
+
 def _refuse(message: str) -> NoReturn:
-    raise ConfigError(f"recipe: {' '.join(message.split())}")
+    raise ConfigError(message)
+
+
+def _plainly(message: str, parser: TrlParser) -> str:
+    """What is wrong with a recipe, in one line; of unknown keys their names and the likely ones."""
+    if "support bf16/gpu" in message:
+        return (
+            "bf16: this machine has no GPU that computes in it; set bf16: false, or use_cpu: true "
+            "to compute in it on the CPU"
+        )
+    if "fail_with_unknown_args" not in message and "HfArgumentParser" not in message:
+        return " ".join(message.split())
+    known = [action.dest for action in parser._actions]
+    found = []
+    for key in re.findall(r"'--([\w-]+)", message):
+        like = difflib.get_close_matches(key, known, n=1)
+        found.append(f"unknown key {key}" + (f" (did you mean {like[0]}?)" if like else ""))
+    return ", ".join(found) or " ".join(message.split())

@@ -7,13 +7,17 @@ Run as `talkplay train --config recipe.yaml` or
 import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from datasets import Dataset
 from transformers import GenerationConfig, PreTrainedModel, TrainerCallback, set_seed
+from transformers.integrations import (
+    get_reporting_integration_callbacks,
+    is_deepspeed_zero3_enabled,
+)
 from trl import ModelConfig, SFTConfig, SFTTrainer
 
 from talkplay_hf.errors import ArtifactError, ConfigError, MissingExtraError
@@ -29,10 +33,10 @@ from talkplay_hf.training.model.vocabulary import check_vocabulary, grow_vocabul
 from talkplay_hf.training.rows.packing import check_packing
 from talkplay_hf.training.rows.sets import load_datasets, rows_folder
 from talkplay_hf.training.runs.best import evaluation_callbacks
-from talkplay_hf.training.runs.checkpoints import check_space, prepare, saving
+from talkplay_hf.training.runs.checkpoints import check_space, done_at, prepare, saving
 from talkplay_hf.training.runs.plan import training_plan
 from talkplay_hf.training.runs.resume import make_resumable
-from talkplay_hf.training.runs.tracking import resolve_reporters
+from talkplay_hf.training.runs.tracking import check_reporters, resolve_reporters
 from talkplay_hf.training.similarity.callback import SelfSimilarityCallback
 from talkplay_hf.training.similarity.geometry import geometry
 from talkplay_hf.training.trainer import TalkPlayTrainer
@@ -97,7 +101,8 @@ def train(
         arguments, config, model, tokenizer, datasets["train"], validation, similarity, callbacks
     )
     check_space(checkpoints, out, model, config, len(datasets["train"]))
-    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    trained = _count(p for p in model.parameters() if p.requires_grad)
+    before = (0, 0) if start is None else done_at(start)
 
     started = time.perf_counter()
     with saving(checkpoints):
@@ -107,7 +112,8 @@ def train(
     log = list(trainer.state.log_history)
     evaluation = _evaluate(trainer) if validation else {}
 
-    state = trainer.accelerator.get_state_dict(trainer.model)
+    # DeepSpeed gathers the weights from its own engine, all others from the model
+    state = trainer.accelerator.get_state_dict(trainer.deepspeed or trainer.model)
     if trainer.is_world_process_zero():
         final = trainer.accelerator.unwrap_model(trainer.model)
         if model_config.use_peft:
@@ -117,10 +123,11 @@ def train(
             arguments,
             config,
             model_config,
-            parameters=(sum(p.numel() for p in final.parameters()), trained),
+            parameters=(_count(final.parameters()), trained),
             data=facts,
             log=log,
             steps=trainer.state.global_step,
+            tokens=trainer.state.num_input_tokens_seen,
             evaluation=evaluation,
             geometry=shape,
         )
@@ -129,13 +136,14 @@ def train(
         shutil.rmtree(rows_folder(out), ignore_errors=True)
         if checkpoints.is_dir() and not any(checkpoints.iterdir()):
             checkpoints.rmdir()
-        print(summary(report, seconds, similarity.cost()["seconds"] * report["steps"]))
+        print(summary(report, seconds, similarity.cost()["seconds"], before))
     trainer.accelerator.wait_for_everyone()
     return out
 
 
 def _settle(arguments: TalkPlayArguments, config: SFTConfig) -> Path:
     """Threads, seed and folders; where the model goes."""
+    check_reporters(config)
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     if config.output_dir in (None, TRL_DEFAULT_OUT):
@@ -184,6 +192,10 @@ def load_model(
     if name is None:
         raise ConfigError("model_name_or_path is missing: name a base model, or `scratch`")
     if name == SCRATCH:
+        for key, plain in (("dtype", ("auto", "float32")), ("attn_implementation", ())):
+            value = getattr(model_config, key)
+            if value is not None and value not in plain:
+                raise ConfigError(f"{key} {value}: is not known to model_name_or_path: {SCRATCH}")
         model: PreTrainedModel = scratch_model(
             tokenizer,
             hidden_size=arguments.scratch_hidden_size,
@@ -229,6 +241,13 @@ def make_trainer(
     callbacks: Sequence[TrainerCallback] = (),
 ) -> SFTTrainer:
     """The trainer of a recipe: ours, or with `label_positions_only: false` TRL's own."""
+    try:
+        SFTTrainer.get_optimizer_cls_and_kwargs(config, model)
+    except (ImportError, ValueError) as error:
+        raise ConfigError(f"optim: {' '.join(str(error).split())}") from None
+    if config.ddp_find_unused_parameters is None:
+        # every weight takes part in every batch, and looking for others takes time
+        config.ddp_find_unused_parameters = False
     common: dict[str, Any] = {
         "model": model,
         "args": config,
@@ -240,6 +259,11 @@ def make_trainer(
         trainer = TalkPlayTrainer(tokenizer=tokenizer, self_similarity=similarity, **common)
     else:
         trainer = SFTTrainer(processing_class=tokenizer, **common)
+    if hasattr(model, "peft_config") and (trainer.is_fsdp_enabled or is_deepspeed_zero3_enabled()):
+        raise ConfigError(
+            "use_peft: adapters cannot be merged while weights are spread over processes; use DDP "
+            "or ZeRO-2, or train without use_peft"
+        )
     make_resumable(trainer)
     similarity.install(trainer)
     return trainer
@@ -254,7 +278,16 @@ def _evaluate(trainer: SFTTrainer) -> dict[str, Any]:
                 found |= {key: value for key, value in entry.items() if key.startswith("eval_")}
         if all(f"eval_{name}_loss" in found for name in trainer.eval_dataset):
             return found
+    else:
+        # for them this would be a second value at the last step, of weights of another one
+        for reporter in get_reporting_integration_callbacks(trainer.args.report_to):
+            trainer.remove_callback(reporter)
     return dict(trainer.evaluate())
+
+
+def _count(weights: Iterable[torch.Tensor]) -> int:
+    # DeepSpeed ZeRO-3 leaves empty tensors and notes their true size
+    return sum(getattr(weight, "ds_numel", weight.numel()) for weight in weights)
 
 
 def _embedding(model: PreTrainedModel, state: Mapping[str, Any] | None) -> torch.Tensor:

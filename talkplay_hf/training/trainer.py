@@ -137,6 +137,11 @@ class TalkPlayTrainer(SFTTrainer):  # type: ignore[misc]
             for name, value, many in zip((*PARTS, *KINDS), total, count, strict=True):
                 if many:
                     logs[f"{loss}_{name}"] = value / many
+        if loss is not None and mode == "eval" and "mean_token_accuracy" in self._metrics[mode]:
+            # named after its validation set, or that of the last one would stand for all
+            right = self._metrics[mode].pop("mean_token_accuracy")
+            name = loss.removeprefix("eval_").removesuffix("loss")
+            self._metrics[mode][f"{name}mean_token_accuracy"] = right
         super().log(logs, start_time)
 
 

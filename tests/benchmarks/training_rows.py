@@ -26,7 +26,8 @@ from talkplay_hf.features.embed import embed
 from talkplay_hf.tokens.build import read_token_catalog
 from talkplay_hf.tokens.config import SCRATCH
 from talkplay_hf.tokens.tokenizer import TalkPlayTokenizer, template_rows
-from talkplay_hf.training import data, rows
+from talkplay_hf.training.rows import encode as rows
+from talkplay_hf.training.rows import sets as data
 
 
 def timed(what: str, count: Callable[[Any], int], make: Callable[[], Any]) -> Any:

@@ -5,6 +5,7 @@ import re
 import shlex
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -256,13 +257,17 @@ def test_the_merged_model_is_that_of_the_best_checkpoint(run: Callable[..., Path
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
 def test_every_recipe_has_expected_figures_or_says_why_not(folder: Path):
     expected = json.loads((folder / "expected.json").read_text(encoding="utf-8"))
-    assert expected["recipe"] == folder.name
+    assert (expected["format_version"], expected["recipe"]) == (1, folder.name)
     assert expected["hardware"]
     assert expected["data"]
     assert set(expected["figures"]) <= {path.name for path in folder.glob("*.yaml")}
     if expected["measured"]:
         assert expected["seeds"]
         assert all(expected["figures"].values())
+        for figure in chain.from_iterable(expected["figures"].values()):
+            assert figure.keys() == {"name", "file", "key", "value", "tolerance"}
+            assert figure["file"] in ("evaluation", "report")
+            assert figure["tolerance"] > 0
     else:
         assert expected["reason"]
         assert not expected["figures"]

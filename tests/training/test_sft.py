@@ -1,6 +1,14 @@
 """The training entry: recipes, and runs of a few steps from end to end."""
 
+import importlib.util
 import json
+import os
+import runpy
+import shutil
+import socket
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,11 +16,12 @@ import torch
 from safetensors.torch import load_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from trl import SFTConfig
 
 from talkplay_hf.build import make_tokenizer
 from talkplay_hf.catalog.schema import Catalog, Conversation
 from talkplay_hf.conversations.dataset import save_conversations
-from talkplay_hf.errors import ArtifactError, ConfigError, LeakageError
+from talkplay_hf.errors import ArtifactError, ConfigError, InputError, LeakageError
 from talkplay_hf.recommend.recommender import Recommender
 from talkplay_hf.training.arguments import parse_recipe
 from talkplay_hf.training.sft import main
@@ -44,6 +53,9 @@ def test_the_command_line_wins_over_the_recipe():
     assert ours.self_similarity_weight == 0.5
 
 
+NO_BF16 = pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU computes in bf16")
+
+
 def recipe(folder: Path, text: str) -> str:
     path = folder / "recipe.yaml"
     path.write_text(text, encoding="utf-8")
@@ -59,11 +71,46 @@ def recipe(folder: Path, text: str) -> str:
         ("max_steps: [unclosed\n", "recipe"),
         ("just words\n", "recipe"),
         ("- a\n- b\n", "recipe"),
+        (
+            "bf16: false\nself_similarity_wieght: 1\n",
+            r"wieght \(did you mean self_similarity_weight\?\)",
+        ),
+        ("threads: 0\n", "threads 0"),
+        ("scratch_layers: 0\n", "scratch_layers 0"),
+        ("scratch_heads: 0\n", "scratch_heads 0"),
+        ("scratch_heads: 3\n", "multiple of twice scratch_heads"),
+        ("bf16: false\nseed: -1\n", "seed -1"),
+        ("learning_rate: fast\n", "^recipe: argument --learning_rate"),
+        ("deepspeed: no-such-file.json\n", "recipe: "),
+        ("bf16: false\neos_token: </s>\n", "eos_token: is not supported"),
+        ("bf16: false\nchat_template_path: some/model\n", "chat_template_path: is not supported"),
+        ("bf16: false\nuse_liger_kernel: true\n", "use_liger_kernel: is not supported"),
+        ("use_cpu: true\nbf16: false\nfp16: true\n", "fp16: needs a GPU"),
+        pytest.param("bf16: true\n", "set bf16: false, or use_cpu: true", marks=NO_BF16),
     ],
 )
 def test_a_recipe_that_cannot_be_used_is_refused(text: str, word: str, tmp_path: Path):
     with pytest.raises(ConfigError, match=word):
         parse_recipe(["--config", recipe(tmp_path, text), *FOLDERS])
+
+
+def test_several_gpus_in_one_process_are_refused(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(SFTConfig, "n_gpu", property(lambda self: 2))
+    with pytest.raises(ConfigError, match=r"2 GPUs and one process: .*accelerate launch"):
+        parse_recipe(["--config", str(RECIPE), *FOLDERS])
+
+
+def test_bad_input_is_one_line_under_accelerate_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    words = ["--config", str(RECIPE), *FOLDERS]
+    monkeypatch.setattr(sys, "argv", ["talkplay_hf.training", *words])
+    with pytest.raises(SystemExit) as stopped:
+        runpy.run_module("talkplay_hf.training", run_name="__main__")
+    assert stopped.value.code == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert "t: holds no talkplay_config.json" in lines[0]
 
 
 def test_an_unknown_override_is_refused():
@@ -162,8 +209,6 @@ def test_validation_conversations_are_evaluated(
     tokenizer_folder: Path,
     tmp_path: Path,
 ):
-    from dataclasses import replace
-
     split = [
         replace(one, split="validation" if number < 4 else "train")
         for number, one in enumerate([c for c in conversations if c.split == "train"][:16])
@@ -182,8 +227,6 @@ def test_a_conversation_of_a_held_out_playlist_is_not_trained_on(
     tokenizer_folder: Path,
     tmp_path: Path,
 ):
-    from dataclasses import replace
-
     leaked = [replace(one, split="train") for one in conversations if one.split == "test"]
     save_conversations(tmp_path / "talks", leaked, {"catalog": world.fingerprint})
     with pytest.raises(LeakageError, match="is from the test playlist"):
@@ -254,6 +297,14 @@ def test_a_chatml_base_model_trains(
     ("override", "error", "word"),
     [
         (("--model_name_or_path", "no/such-model"), ArtifactError, "no/such-model"),
+        (
+            ("--model_name_or_path", "./nowhere"),
+            ArtifactError,
+            "'./nowhere' cannot be loaded: no such folder",
+        ),
+        (("--dtype", "bfloat16"), ConfigError, "dtype bfloat16: is not known to"),
+        (("--attn_implementation", "eager"), ConfigError, "attn_implementation eager"),
+        (("--report_to", "mlflow"), ConfigError, "report_to 'mlflow'"),
         (("--tokenizer", "no-such-folder"), ArtifactError, "no-such-folder"),
         (("--catalog", "no-such-folder"), ArtifactError, "no-such-folder"),
         (("--conversations", "no-such-folder"), ArtifactError, "no-such-folder"),
@@ -272,3 +323,115 @@ def test_missing_inputs_are_refused_before_training(
     with pytest.raises(error, match=word):
         run(tmp_path / "model", *folders, *override)
     assert not any(tmp_path.iterdir())
+
+
+def test_conversations_with_nothing_to_learn_are_refused_and_leave_nothing(
+    conversations: list[Conversation],
+    world: Catalog,
+    world_folder: Path,
+    tokenizer_folder: Path,
+    tmp_path: Path,
+):
+    silent = [
+        replace(one, messages=[message for message in one.messages if message.role == "user"])
+        for one in conversations
+        if one.split == "train"
+    ]
+    save_conversations(tmp_path / "talks", silent, {"catalog": world.fingerprint})
+    with pytest.raises(InputError, match="nothing in it counts for the loss"):
+        run(tmp_path / "m", world_folder, tokenizer_folder, tmp_path / "talks")
+    assert [path.name for path in tmp_path.iterdir()] == ["talks"]
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("bitsandbytes") is not None, reason="bitsandbytes is installed"
+)
+def test_an_optimizer_that_is_not_installed_is_refused(
+    world_folder: Path, tokenizer_folder: Path, conversations_folder: Path, tmp_path: Path
+):
+    folders = (world_folder, tokenizer_folder, conversations_folder)
+    with pytest.raises(ConfigError, match=r"optim: .*bitsandbytes"):
+        run(tmp_path / "m", *folders, "--optim", "adamw_bnb_8bit")
+    assert not (tmp_path / "m").exists()
+
+
+def test_training_goes_on_from_a_finished_model(
+    trained: Path,
+    world_folder: Path,
+    conversations_folder: Path,
+    tmp_path: Path,
+):
+    out = run(
+        tmp_path / "more",
+        world_folder,
+        trained,  # the model folder has all that a tokenizer folder has
+        conversations_folder,
+        *("--model_name_or_path", str(trained), "--learning_rate", "0"),
+    )
+    before, after = (load_file(folder / "model.safetensors") for folder in (trained, out))
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+@pytest.mark.slow
+def test_two_processes_train_resume_and_write_one_model(
+    world_folder: Path, tokenizer_folder: Path, conversations_folder: Path, tmp_path: Path
+):
+    def train(out: Path, *more: str) -> list[str]:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        launch = ["-m", "torch.distributed.run", "--nproc_per_node=2", f"--master_port={port}"]
+        words = {
+            "config": RECIPE,
+            "tokenizer": tokenizer_folder,
+            "conversations": conversations_folder,
+            "catalog": world_folder,
+            "output_dir": out,
+            "scratch_hidden_size": 32,
+            "scratch_layers": 1,
+            "scratch_heads": 2,
+            "threads": 1,
+            "use_cpu": "true",
+            "max_steps": 4,
+            "warmup_steps": 0,
+            "logging_steps": 1,
+            "save_strategy": "steps",
+            "save_steps": 2,
+            "per_device_train_batch_size": 2,
+            "gradient_accumulation_steps": 2,
+            "disable_tqdm": "true",
+        }
+        done = subprocess.run(
+            [
+                *(sys.executable, *launch, "-m", "talkplay_hf.training"),
+                *(word for key, value in words.items() for word in (f"--{key}", str(value))),
+                *more,
+            ],
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        assert "find_unused_parameters" not in done.stderr
+        return done.stdout.splitlines()
+
+    out, kept = tmp_path / "m", tmp_path / "kept"
+    said = train(out)
+    # one of the two speaks
+    assert sum(line.startswith("trained 4 steps") for line in said) == 1
+    assert not (tmp_path / "m-checkpoints" / "rows").exists()
+    report = json.loads((out / "training_report.json").read_text(encoding="utf-8"))
+    losses = [entry["loss"] for entry in report["log"] if "loss" in entry]
+    assert report["world_size"] == 2
+    assert len(losses) == 4
+    assert losses[-1] < losses[0]
+
+    out.rename(kept)
+    shutil.rmtree(tmp_path / "m-checkpoints" / "checkpoint-4")
+    said = train(out, "--resume_from_checkpoint", "true")
+    assert sum(line.startswith("trained 2 steps") for line in said) == 1
+    first, second = (load_file(folder / "model.safetensors") for folder in (kept, out))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert json.loads((out / "training_report.json").read_text(encoding="utf-8")) == report

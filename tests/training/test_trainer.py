@@ -167,7 +167,9 @@ def test_the_parts_add_up_to_the_loss(
     for name in ("conversations", "playlists"):
         whole = validation[f"eval_{name}_loss"]
         assert validation[f"eval_{name}_loss_{name}"] == pytest.approx(whole, rel=1e-4)
+        assert 0 <= validation[f"eval_{name}_mean_token_accuracy"] <= 1
     assert "eval_playlists_loss_conversations" not in validation
+    assert "eval_mean_token_accuracy" not in validation
 
 
 @pytest.mark.parametrize("accumulation", [1, 3])

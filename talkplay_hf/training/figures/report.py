@@ -48,6 +48,7 @@ def training_report(
     data: Mapping[str, Any],
     log: Log,
     steps: int,
+    tokens: int,
     evaluation: Mapping[str, Any],
     geometry: Mapping[str, Mapping[str, float]],
 ) -> dict[str, Any]:
@@ -61,6 +62,7 @@ def training_report(
         data (`Mapping[str, Any]`): What became of the data.
         log (`Sequence[Mapping[str, Any]]`): The trainer's log.
         steps (`int`): Optimizer steps done.
+        tokens (`int`): Tokens of their rows, those of all processes.
         evaluation (`Mapping[str, Any]`): Figures of the model that is saved.
         geometry (`Mapping[str, Mapping[str, float]]`): Of the token embeddings at `start` and
             `end`.
@@ -83,7 +85,7 @@ def training_report(
         "precision": "bf16" if config.bf16 else "fp16" if config.fp16 else "fp32",
         "seed": config.seed,
         "steps": steps,
-        "tokens_seen": max((int(entry.get("num_tokens", 0)) for entry in log), default=0),
+        "tokens_seen": tokens,
         "trained_parameters": parameters[1],
         "versions": versions(),
         "world_size": config.world_size,
@@ -101,24 +103,31 @@ def versions() -> dict[str, str]:
     return found
 
 
-def summary(report: Mapping[str, Any], seconds: float, callback_seconds: float = 0.0) -> str:
+def summary(
+    report: Mapping[str, Any],
+    seconds: float,
+    callback_seconds: float = 0.0,
+    before: tuple[int, int] = (0, 0),
+) -> str:
     """A few lines for the terminal, with the timings.
 
     Args:
         report (`Mapping[str, Any]`): The report.
-        seconds (`float`): Wall-clock seconds of the training.
-        callback_seconds (`float`): Of these, in the self-similarity callback.
+        seconds (`float`): Wall-clock seconds since the last start.
+        callback_seconds (`float`): Of these a step's in the self-similarity callback.
+        before (`tuple[int, int]`): Steps and tokens that were done at the last start.
     """
-    tokens = report["tokens_seen"]
+    steps, tokens = report["steps"] - before[0], report["tokens_seen"] - before[1]
     lines = [
-        f"trained {report['steps']:,} steps in {_duration(seconds)}, {tokens:,} tokens "
+        f"trained {steps:,} steps in {_duration(seconds)}, {tokens:,} tokens "
         f"({tokens / max(seconds, 1e-9):,.0f} a second), {report['precision']}"
         + (f", {report['world_size']} processes" if report["world_size"] > 1 else "")
+        + (f"; {report['steps']:,} steps in all" if before[0] else "")
     ]
     if callback_seconds:
         lines.append(
-            f"self-similarity: {callback_seconds / max(1, report['steps']) * 1000:.1f} ms a step, "
-            f"{callback_seconds / max(seconds, 1e-9):.1%} of the time"
+            f"self-similarity: {callback_seconds * 1000:.1f} ms a step, "
+            f"{callback_seconds * steps / max(seconds, 1e-9):.1%} of the time"
         )
     for where, figures in report["last"].items():
         if figures:

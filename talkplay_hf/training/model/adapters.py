@@ -1,5 +1,6 @@
 """LoRA that trains the embedding rows too, and its merge into a plain model."""
 
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -55,7 +56,10 @@ def add_adapters(model: PreTrainedModel, model_config: ModelConfig) -> "PeftMode
     config.modules_to_save = sorted({*kept, *(config.modules_to_save or [])})
     config.ensure_weight_tying = tied
     try:
-        adapted: PeftModel = get_peft_model(model, config)
+        with warnings.catch_warnings():
+            # PEFT asks transformers by an old name, which no user can help
+            warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing")
+            adapted: PeftModel = get_peft_model(model, config)
     except ValueError as error:
         raise ConfigError(f"use_peft: {' '.join(str(error).split())}") from None
     # with the name PEFT would ask the Hub for the base at every save, see that the vocabulary has

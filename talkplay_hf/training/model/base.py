@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -43,7 +44,7 @@ def scratch_model(
             LlamaConfig(
                 vocab_size=tokenizer.config.base_vocab_size,
                 hidden_size=hidden_size,
-                intermediate_size=int(8 * hidden_size / 3 / 32) * 32,
+                intermediate_size=max(1, int(8 * hidden_size / 3 / 32)) * 32,
                 num_hidden_layers=layers,
                 num_attention_heads=heads,
                 num_key_value_heads=heads,
@@ -84,6 +85,8 @@ def load_base(
             the one that was grown, or has music tokens already; if it has fewer rows than the base
             vocabulary; or if it was trained with other codebooks.
     """
+    if name.startswith((".", "/", "~")) and not Path(name).is_dir():
+        raise ArtifactError(f"the base model {name!r} cannot be loaded: no such folder")
     where: dict[str, Any] = {"revision": revision, "trust_remote_code": False}
     with _loading(name):
         config = AutoConfig.from_pretrained(name, **where)

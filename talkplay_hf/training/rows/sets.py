@@ -1,5 +1,6 @@
 """Training sets: rows are written once to an Arrow file that every process maps (paper 4.3)."""
 
+import contextlib
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
@@ -213,6 +214,10 @@ def _make(
             files.write_manifest(aside, KIND, {}, fingerprint=files.sha256_json(plan), facts=facts)
     except OSError as error:
         raise ArtifactError(f"{folder}: the training rows cannot be written ({error})") from None
+    finally:
+        # nothing was written, and the folder of the checkpoints was made for it
+        with contextlib.suppress(OSError):
+            folder.parent.rmdir()
 
 
 def _wanted(split: str, label_tokens: int, share: float) -> int:

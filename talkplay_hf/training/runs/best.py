@@ -1,13 +1,39 @@
 """The best model by validation loss, and when to stop looking for a better one."""
 
 from collections.abc import Collection
+from typing import Any
 
-from transformers import EarlyStoppingCallback, TrainerCallback
+from transformers import (
+    EarlyStoppingCallback,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
 from trl import SFTConfig
 
 from talkplay_hf.errors import ConfigError
 from talkplay_hf.training.arguments import TalkPlayArguments
 from talkplay_hf.training.figures.curves import METRIC
+
+
+class EarlyStopping(EarlyStoppingCallback):  # type: ignore[misc]
+    """Early stopping with several validation sets: it looks at the one that holds the metric.
+
+    Without this, it says at every other set that it is disabled, which it is not.
+    """
+
+    def on_evaluate(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        metrics: dict[str, float],
+        **kwargs: Any,
+    ) -> None:
+        """Count an evaluation without a better loss."""
+        if args.metric_for_best_model in metrics:
+            super().on_evaluate(args, state, control, metrics, **kwargs)
 
 
 def evaluation_callbacks(
@@ -46,6 +72,18 @@ def evaluation_callbacks(
         )
     if wants and config.eval_strategy == "no":
         raise ConfigError(f"{wants}: needs eval_strategy: steps (with eval_steps) or epoch")
+    strategies = (config.eval_strategy, config.save_strategy)
+    if (
+        config.load_best_model_at_end
+        and strategies == ("steps", "steps")
+        and config.eval_steps != config.save_steps
+    ):
+        # the best would be known, and have no checkpoint to come from
+        raise ConfigError(
+            f"load_best_model_at_end: the model is evaluated every {config.eval_steps} steps and "
+            f"saved every {config.save_steps}; make save_steps and eval_steps equal, or set "
+            "save_strategy: best"
+        )
     if not validation:
         return []
     losses = [f"eval_{name}_loss" for name in sorted(validation)]
@@ -66,4 +104,4 @@ def evaluation_callbacks(
         return []
     # a run that goes on must remember how long it has waited
     config.restore_callback_states_from_checkpoint = True
-    return [EarlyStoppingCallback(early_stopping_patience=patience)]
+    return [EarlyStopping(early_stopping_patience=patience)]

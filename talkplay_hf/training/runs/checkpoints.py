@@ -145,6 +145,12 @@ def _file_defect(path: Path) -> str | None:
     return None
 
 
+def done_at(checkpoint: Path) -> tuple[int, int]:
+    """The optimizer steps and tokens that were done when a complete checkpoint was written."""
+    state = files.read_json(checkpoint / STATE)
+    return int(state["global_step"]), int(state["num_input_tokens_seen"])
+
+
 def prepare(folder: Path, config: SFTConfig, plan: Mapping[str, Any]) -> Path | None:
     """Decide where training starts, before it starts.
 

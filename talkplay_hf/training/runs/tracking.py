@@ -23,18 +23,11 @@ def default_reporter() -> str:
     return "trackio" if importlib.util.find_spec("trackio") else "none"
 
 
-def resolve_reporters(config: SFTConfig, folder: Path, resumed: bool) -> list[str]:
-    """Settle where figures are reported to, and under which name.
-
-    Trackio writes to a SQLite file on this machine (`TRACKIO_DIR`, else `trackio` in the cache of
-    Hugging Face) and opens no connection; `trackio show --project talkplay` shows all runs.
-    TensorBoard writes to `runs` beside the checkpoints. Weights & Biases sends figures away unless
-    `WANDB_MODE=offline` is set. A run that goes on from a checkpoint keeps its name.
+def check_reporters(config: SFTConfig) -> list[str]:
+    """The reporters that `report_to` names.
 
     Args:
-        config (`SFTConfig`): Changed in place: `report_to`, `run_name`, `project`.
-        folder (`Path`): The folder of the checkpoints, where the name is kept.
-        resumed (`bool`): Whether training goes on from a checkpoint.
+        config (`SFTConfig`): With `report_to`.
 
     Returns:
         `list[str]`: The reporters; empty for none.
@@ -53,6 +46,29 @@ def resolve_reporters(config: SFTConfig, folder: Path, resumed: bool) -> list[st
                 f"report_to {name}: {name} is not installed; install it with `pip install "
                 f"{package}`, or set report_to: none"
             )
+    return reporters
+
+
+def resolve_reporters(config: SFTConfig, folder: Path, resumed: bool) -> list[str]:
+    """Settle where figures are reported to, and under which name.
+
+    Trackio writes to a SQLite file on this machine (`TRACKIO_DIR`, else `trackio` in the cache of
+    Hugging Face) and opens no connection; `trackio show --project talkplay` shows all runs.
+    TensorBoard writes to `runs` beside the checkpoints. Weights & Biases sends figures away unless
+    `WANDB_MODE=offline` is set. A run that goes on from a checkpoint keeps its name.
+
+    Args:
+        config (`SFTConfig`): Changed in place: `report_to`, `run_name`, `project`.
+        folder (`Path`): The folder of the checkpoints, where the name is kept.
+        resumed (`bool`): Whether training goes on from a checkpoint.
+
+    Returns:
+        `list[str]`: The reporters; empty for none.
+
+    Raises:
+        TalkPlayError: See `check_reporters`.
+    """
+    reporters = check_reporters(config)
     config.report_to = reporters
     if not reporters:
         return []

@@ -33,6 +33,7 @@ def report_of(folder: Path, **changes: Any) -> dict[str, Any]:
         "data": {"train": {"rows": 3, "label_tokens": 12}},
         "log": LOG,
         "steps": 2,
+        "tokens": 25,
         "evaluation": {"eval_conversations_loss": 2.5, "eval_samples_per_second": 7.0},
         "geometry": {"start": {"spearman": 0.0}, "end": {"spearman": 0.7}},
     }
@@ -82,6 +83,7 @@ def test_the_effective_weight_is_halved_in_the_papers_loss(tmp_path: Path):
         data={},
         log=[],
         steps=0,
+        tokens=0,
         evaluation={},
         geometry={},
     )
@@ -101,11 +103,18 @@ def test_the_last_value_of_each_loss_counts():
 
 
 def test_the_summary_gives_speed_losses_and_the_best_step(tmp_path: Path):
-    lines = summary(report_of(tmp_path), seconds=5.0, callback_seconds=0.01).splitlines()
+    lines = summary(report_of(tmp_path), seconds=5.0, callback_seconds=0.005).splitlines()
     assert lines[0] == "trained 2 steps in 5 s, 25 tokens (5 a second), fp32"
     assert lines[1] == "self-similarity: 5.0 ms a step, 0.2% of the time"
     assert "last train: loss 2.0000, loss_music 3.0000" in lines[2]
     assert lines[-1] == "best: eval_conversations_loss 2.5000 at step 2"
+
+
+def test_the_summary_of_a_run_that_went_on_counts_what_was_done_since(tmp_path: Path):
+    report = report_of(tmp_path, steps=30, tokens=1000)
+    lines = summary(report, 5.0, 0.005, before=(20, 900)).splitlines()
+    assert lines[0] == "trained 10 steps in 5 s, 100 tokens (20 a second), fp32; 30 steps in all"
+    assert lines[1] == "self-similarity: 5.0 ms a step, 1.0% of the time"
 
 
 def test_the_summary_of_a_run_without_figures_is_one_line(tmp_path: Path):

@@ -429,6 +429,12 @@ EVALUATED = {"eval_strategy": "steps", "eval_steps": 1}
         ),
         (
             ARGUMENTS,
+            {**EVALUATED, "load_best_model_at_end": True, "save_steps": 2},
+            ["conversations"],
+            "load_best_model_at_end: .* every 1 steps and saved every 2",
+        ),
+        (
+            ARGUMENTS,
             {**EVALUATED, "metric_for_best_model": "mrr"},
             ["conversations"],
             "metric_for_best_model 'mrr': must be one of eval_conversations_loss",

@@ -1,7 +1,9 @@
 """A training that was stopped or killed ends with the weights and losses of one that was not."""
 
 import json
+import logging
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +18,7 @@ from safetensors.torch import load_file
 from talkplay_hf.catalog.schema import Catalog, Conversation
 from talkplay_hf.conversations.dataset import save_conversations
 from talkplay_hf.errors import ArtifactError, ConfigError
+from talkplay_hf.hub import files
 from talkplay_hf.training.sft import main
 from talkplay_hf.training.similarity.callback import SelfSimilarityCallback
 
@@ -120,7 +123,11 @@ def unbroken(arguments: list[str], tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 def test_a_stopped_run_goes_on_bit_by_bit(
-    unbroken: Path, arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    unbroken: Path,
+    arguments: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ):
     out = tmp_path / "m"
     train_until(13, out, *arguments)
@@ -131,8 +138,21 @@ def test_a_stopped_run_goes_on_bit_by_bit(
     at_each_step(monkeypatch, steps.append)
     train(out, arguments, "--resume_from_checkpoint", "true")
     assert steps == list(range(10, STEPS))
+    assert "trained 10 steps in" in capsys.readouterr().out
     assert_equal(out, unbroken)
     assert [entry["step"] for entry in log(out) if "loss" in entry] == list(range(1, STEPS + 1))
+
+
+def test_a_run_that_was_over_does_no_other_step(
+    unbroken: Path, arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    # the last checkpoint was written, and then something happened to the model
+    shutil.copytree(unbroken.parent / "m-checkpoints", tmp_path / "m-checkpoints")
+    steps: list[int] = []
+    at_each_step(monkeypatch, steps.append)
+    train(tmp_path / "m", arguments, "--resume_from_checkpoint", "true")
+    assert steps == []
+    assert_equal(tmp_path / "m", unbroken)
 
 
 def test_a_disk_that_fills_up_costs_only_what_came_after_the_last_checkpoint(
@@ -172,15 +192,38 @@ def test_another_recipe_does_not_go_on_from_there(
 EVALUATED = (
     *("--eval_strategy", "steps", "--eval_steps", "2", "--save_steps", "2"),
     *("--load_best_model_at_end", "true", "--max_steps", "10"),
+    *("--early_stopping_patience", "9"),
 )
 TOO_FAST = ("--learning_rate", "0.5", "--lr_scheduler_type", "constant", "--warmup_steps", "0")
+
+
+class Said(logging.Handler):
+    """The warnings of a library."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage())
 
 
 @pytest.fixture(scope="module")
 def evaluated(arguments: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run at a rate at which the loss soon rises, so that its best step is not its last."""
     more = (*EVALUATED, *TOO_FAST)
-    return train(tmp_path_factory.mktemp("evaluated") / "m", arguments, *more)
+    said = Said()
+    logging.getLogger("transformers").addHandler(said)
+    try:
+        out = train(tmp_path_factory.mktemp("evaluated") / "m", arguments, *more)
+    finally:
+        logging.getLogger("transformers").removeHandler(said)
+    files.write_text(out.parent / "warnings", "\n".join(said.lines))
+    return out
+
+
+def test_a_run_that_goes_well_warns_of_nothing(evaluated: Path):
+    assert (evaluated.parent / "warnings").read_text(encoding="utf-8").strip() == ""
 
 
 def test_the_model_with_the_lowest_validation_loss_is_kept(evaluated: Path):
@@ -202,6 +245,17 @@ def test_the_model_with_the_lowest_validation_loss_is_kept(evaluated: Path):
 
 
 @pytest.mark.slow
+def test_the_best_checkpoint_is_found_where_the_folder_was_moved(
+    evaluated: Path, arguments: list[str], tmp_path: Path
+):
+    more = (*EVALUATED, *TOO_FAST)
+    train_until(9, tmp_path / "m", *arguments, *more)
+    (tmp_path / "m-checkpoints").rename(tmp_path / "n-checkpoints")
+    train(tmp_path / "n", arguments, *more, "--resume_from_checkpoint", "true")
+    assert_equal(tmp_path / "n", evaluated)
+
+
+@pytest.mark.slow
 def test_a_run_that_stops_early_stops_at_the_same_step_when_it_goes_on(
     arguments: list[str], tmp_path: Path
 ):
@@ -215,6 +269,9 @@ def test_a_run_that_stops_early_stops_at_the_same_step_when_it_goes_on(
     assert 4 < end < 30
     broken = tmp_path / "broken"
     train_until(end - 2, broken, *arguments, *more)
+    train(broken, arguments, *more, "--resume_from_checkpoint", "true")
+    assert_equal(broken, straight)
+    shutil.rmtree(broken)
     train(broken, arguments, *more, "--resume_from_checkpoint", "true")
     assert_equal(broken, straight)
 
