@@ -30,6 +30,7 @@ from talkplay_hf.training.figures.report import REPORT, summary, training_report
 from talkplay_hf.training.model.adapters import add_adapters, merge_adapters
 from talkplay_hf.training.model.base import load_base, scratch_model
 from talkplay_hf.training.model.vocabulary import check_vocabulary, grow_vocabulary
+from talkplay_hf.training.rows.encode import PARTS
 from talkplay_hf.training.rows.packing import check_packing
 from talkplay_hf.training.rows.sets import load_datasets, rows_folder
 from talkplay_hf.training.runs.best import evaluation_callbacks
@@ -42,7 +43,6 @@ from talkplay_hf.training.similarity.geometry import geometry
 from talkplay_hf.training.trainer import TalkPlayTrainer
 
 CURVES = "training_curves.png"
-VALIDATION = ("conversations", "playlists")
 GENERATION = {
     "do_sample": True,
     "temperature": TEMPERATURE,
@@ -77,7 +77,7 @@ def train(
             track.
         TalkPlayError: If the inputs do not fit together; before any training.
     """
-    out = _settle(arguments, config)
+    out = _prepare_run(arguments, config)
     tokenizer = load_tokenizer(arguments.tokenizer)
     model = load_model(arguments, config, model_config, tokenizer)
     datasets, facts = load_datasets(
@@ -92,7 +92,7 @@ def train(
         codebook_hash=tokenizer.config.codebook_hash,
     )
     start = prepare(checkpoints, config, plan)
-    validation = {name: datasets[name] for name in VALIDATION if name in datasets}
+    validation = {name: datasets[name] for name in PARTS if name in datasets}
     callbacks = evaluation_callbacks(arguments, config, validation)
     resolve_reporters(config, checkpoints, resumed=start is not None)
     similarity = SelfSimilarityCallback(tokenizer, arguments.effective_weight)
@@ -131,6 +131,8 @@ def train(
             evaluation=evaluation,
             geometry=shape,
         )
+        if state is not None:
+            state = without_tied(final, state)
         with saving(checkpoints):
             _save(final, state, tokenizer, report, out)
         shutil.rmtree(rows_folder(out), ignore_errors=True)
@@ -141,7 +143,7 @@ def train(
     return out
 
 
-def _settle(arguments: TalkPlayArguments, config: SFTConfig) -> Path:
+def _prepare_run(arguments: TalkPlayArguments, config: SFTConfig) -> Path:
     """Threads, seed and folders; where the model goes."""
     check_reporters(config)
     if arguments.threads:
@@ -259,14 +261,30 @@ def make_trainer(
         trainer = TalkPlayTrainer(tokenizer=tokenizer, self_similarity=similarity, **common)
     else:
         trainer = SFTTrainer(processing_class=tokenizer, **common)
-    if hasattr(model, "peft_config") and (trainer.is_fsdp_enabled or is_deepspeed_zero3_enabled()):
+    _check_spread(trainer)
+    make_resumable(trainer)
+    similarity.install(trainer)
+    return trainer
+
+
+def _check_spread(trainer: SFTTrainer) -> None:
+    """Refuse what does not work where the weights are spread over processes."""
+    fsdp = trainer.is_fsdp_enabled
+    if hasattr(trainer.model, "peft_config") and (fsdp or is_deepspeed_zero3_enabled()):
         raise ConfigError(
             "use_peft: adapters cannot be merged while weights are spread over processes; use DDP "
             "or ZeRO-2, or train without use_peft"
         )
-    make_resumable(trainer)
-    similarity.install(trainer)
-    return trainer
+    # processes would disagree on which checkpoint is the best, and wait for each other for ever
+    if (
+        fsdp
+        and trainer.args.load_best_model_at_end
+        and "SHARDED_STATE_DICT" in str(trainer.accelerator.state.fsdp_plugin.state_dict_type)
+    ):
+        raise ConfigError(
+            "load_best_model_at_end: does not work with FSDP's sharded checkpoints; set "
+            "fsdp_state_dict_type: FULL_STATE_DICT, or leave load_best_model_at_end out"
+        )
 
 
 def _evaluate(trainer: SFTTrainer) -> dict[str, Any]:
@@ -298,6 +316,22 @@ def _embedding(model: PreTrainedModel, state: Mapping[str, Any] | None) -> torch
         name = next(name for name, part in model.named_modules() if part is module)
         weight = state[f"{name}.weight"]
     return weight
+
+
+def without_tied(model: PreTrainedModel, state: Mapping[str, Any]) -> dict[str, Any]:
+    """Gathered weights without the second of two that are tied.
+
+    FSDP2 gathers a tied output head as a tensor of its own, so the model would be saved with both.
+
+    Args:
+        model (`PreTrainedModel`): The model, which knows what is tied.
+        state (`Mapping[str, Any]`): Its weights by name.
+
+    Returns:
+        `dict[str, Any]`: The weights that stand for all.
+    """
+    tied = model.all_tied_weights_keys
+    return {name: weight for name, weight in state.items() if tied.get(name) not in state}
 
 
 def _save(

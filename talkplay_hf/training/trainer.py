@@ -10,11 +10,10 @@ from trl import SFTTrainer
 
 from talkplay_hf.errors import ConfigError
 from talkplay_hf.tokens.tokenizer import TalkPlayTokenizer
+from talkplay_hf.training.rows.encode import IGNORED, PARTS
 from talkplay_hf.training.similarity.callback import SelfSimilarityCallback
 
-IGNORED = -100
-# what a label token belongs to (the rows' column `part`), and what it is
-PARTS = ("conversations", "playlists")
+# what a label token is; what it belongs to is in `PARTS`
 KINDS = ("music", "text")
 
 Batch = dict[str, Any]

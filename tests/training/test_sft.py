@@ -8,13 +8,17 @@ import shutil
 import socket
 import subprocess
 import sys
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from torch.distributed.fsdp import StateDictType
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from trl import SFTConfig
 
@@ -24,7 +28,7 @@ from talkplay_hf.conversations.dataset import save_conversations
 from talkplay_hf.errors import ArtifactError, ConfigError, InputError, LeakageError
 from talkplay_hf.recommend.recommender import Recommender
 from talkplay_hf.training.arguments import parse_recipe
-from talkplay_hf.training.sft import main
+from talkplay_hf.training.sft import _check_spread, main, without_tied
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "quickstart" / "sft.yaml"
 FOLDERS = (
@@ -371,6 +375,56 @@ def test_training_goes_on_from_a_finished_model(
     before, after = (load_file(folder / "model.safetensors") for folder in (trained, out))
     assert before.keys() == after.keys()
     assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_gathered_weights_are_saved_once(tied: bool, tmp_path: Path):
+    config = LlamaConfig(
+        vocab_size=40,
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        tie_word_embeddings=tied,
+    )
+    model = LlamaForCausalLM(config)
+    gathered = {name: weight.clone() for name, weight in model.state_dict().items()}
+    model.save_pretrained(tmp_path, state_dict=without_tied(model, gathered))
+    saved = load_file(tmp_path / "model.safetensors")
+    assert gathered.keys() - saved.keys() == ({"lm_head.weight"} if tied else set())
+    loaded = LlamaForCausalLM.from_pretrained(tmp_path)
+    assert (loaded.lm_head.weight is loaded.model.embed_tokens.weight) == tied
+    assert all(torch.equal(loaded.state_dict()[name], gathered[name]) for name in gathered)
+
+
+def spread_trainer(model: Any, *, kind: str | None, best: bool) -> Any:
+    """What is asked of a trainer; real weights are spread only over several processes."""
+    plugin = kind and SimpleNamespace(state_dict_type=StateDictType[kind])
+    return SimpleNamespace(
+        model=model,
+        args=SimpleNamespace(load_best_model_at_end=best),
+        is_fsdp_enabled=kind is not None,
+        accelerator=SimpleNamespace(state=SimpleNamespace(fsdp_plugin=plugin)),
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "best", "adapters", "word"),
+    [
+        ("SHARDED_STATE_DICT", True, False, "fsdp_state_dict_type: FULL_STATE_DICT, or leave"),
+        ("FULL_STATE_DICT", False, True, "use_peft: adapters cannot be merged"),
+        ("SHARDED_STATE_DICT", False, False, None),
+        ("FULL_STATE_DICT", True, False, None),
+        (None, True, True, None),
+    ],
+)
+def test_what_spread_weights_cannot_do_is_refused(
+    kind: str | None, best: bool, adapters: bool, word: str | None
+):
+    model = SimpleNamespace(peft_config={}) if adapters else SimpleNamespace()
+    trainer = spread_trainer(model, kind=kind, best=best)
+    with pytest.raises(ConfigError, match=word) if word else nullcontext():
+        _check_spread(trainer)
 
 
 @pytest.mark.slow

@@ -14,13 +14,17 @@ from talkplay_hf.catalog.schema import Catalog, Conversation
 from talkplay_hf.errors import ConfigError
 from talkplay_hf.tokens.build import read_token_catalog
 from talkplay_hf.tokens.tokenizer import TalkPlayTokenizer
-from talkplay_hf.training.rows.encode import continuation_rows, conversation_rows
+from talkplay_hf.training.rows.encode import (
+    IGNORED,
+    RowReport,
+    draw_continuations,
+    encode_conversations,
+    known_playlists,
+)
 from talkplay_hf.training.rows.packing import pack
 from talkplay_hf.training.similarity.callback import SelfSimilarityCallback
 from talkplay_hf.training.similarity.loss import self_similarity_loss
 from talkplay_hf.training.trainer import TalkPlayTrainer
-
-IGNORED = -100
 
 
 @pytest.fixture(scope="module")
@@ -30,11 +34,22 @@ def rows(
     """Six conversations and a few playlists, of unlike length."""
     known, codes = read_token_catalog(tokenizer.side_file("token_catalog_file"))
     codes_of = dict(zip(known.track_ids, codes.tolist(), strict=True))
-    talks, _ = conversation_rows(conversations[:6], tokenizer, codes_of)
-    lists = continuation_rows(world, tokenizer, codes_of, label_tokens=60)
-    both = {key: talks[key] + lists[key] for key in ("input_ids", "labels")}
-    part = [[0] * len(row) for row in talks["labels"]] + [[1] * len(r) for r in lists["labels"]]
-    return Dataset.from_dict({**both, "part": part})
+    talks = encode_conversations(conversations[:6], tokenizer, codes_of, RowReport())
+    lists = draw_continuations(
+        known_playlists(world, codes_of, "train"),
+        tokenizer,
+        codes_of,
+        RowReport(),
+        label_tokens=60,
+    )
+    made = [(row, 0) for row in talks] + [(row, 1) for row in lists]
+    return Dataset.from_dict(
+        {
+            "input_ids": [ids for (ids, _), _ in made],
+            "labels": [labels for (_, labels), _ in made],
+            "part": [[part] * len(ids) for (ids, _), part in made],
+        }
+    )
 
 
 class _Gradient(TrainerCallback):

@@ -8,9 +8,7 @@ from typing import Any
 import numpy as np
 
 from talkplay_hf.errors import MissingExtraError
-
-# what is best unless a recipe says otherwise
-METRIC = "eval_conversations_loss"
+from talkplay_hf.training.runs import METRIC
 
 Log = Sequence[Mapping[str, Any]]
 Series = tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]

@@ -17,22 +17,22 @@ PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate")
 # arguments that say where things are or how fast they go, not what they are
 FOLDERS = ("tokenizer", "conversations", "catalog", "threads")
 # timings, and the mean loss since the last start
-PASSING = ("runtime", "per_second", "flos", "seconds", "train_loss")
+VOLATILE = ("runtime", "per_second", "flos", "seconds", "train_loss")
 
 
-def lasting(figures: Mapping[str, Any]) -> dict[str, Any]:
+def without_volatile(figures: Mapping[str, Any]) -> dict[str, Any]:
     """Leave out what depends on when and how often a training was started.
 
     So the same input gives the same bytes, also where a run was stopped and went on.
     """
-    return {k: v for k, v in figures.items() if not any(word in k for word in PASSING)}
+    return {k: v for k, v in figures.items() if not any(word in k for word in VOLATILE)}
 
 
 def last_losses(log: Log) -> dict[str, dict[str, float]]:
     """The last value of every loss, and of every similarity figure, in training and evaluation."""
     found: dict[str, dict[str, float]] = {"train": {}, "eval": {}}
     for entry in log:
-        for key, value in lasting(entry).items():
+        for key, value in without_volatile(entry).items():
             if "loss" in key or "similarity" in key:
                 where = "eval" if key.startswith("eval_") else "train"
                 found[where][key.removeprefix("eval_")] = value
@@ -77,10 +77,10 @@ def training_report(
         "best": best(log, config.metric_for_best_model),
         "data": dict(data),
         "effective_self_similarity_weight": arguments.effective_weight,
-        "evaluation": lasting(evaluation),
+        "evaluation": without_volatile(evaluation),
         "geometry": {when: dict(figures) for when, figures in geometry.items()},
         "last": last_losses(log),
-        "log": [lasting(entry) for entry in log],
+        "log": [without_volatile(entry) for entry in log],
         "parameters": parameters[0],
         "precision": "bf16" if config.bf16 else "fp16" if config.fp16 else "fp32",
         "seed": config.seed,

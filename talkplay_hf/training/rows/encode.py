@@ -1,6 +1,6 @@
 """Training rows: conversations and playlist continuations as token ids with labels (paper 4.3)."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice, pairwise
 from typing import Any
@@ -14,13 +14,13 @@ from talkplay_hf.errors import InputError
 from talkplay_hf.tokens.tokenizer import HEADER_STYLES, TalkPlayTokenizer, template_rows
 
 IGNORED = -100
-COLUMNS = ("input_ids", "labels")
+# the sets of rows, and what the values of their column `part` mean
+PARTS = ("conversations", "playlists")
 CONTINUATION_TRACKS = (4, 24)
 # conversations that are rendered and tokenized at a time
 BATCH = 256
 
 Codes = Mapping[str, Sequence[int]]
-Rows = dict[str, list[list[int]]]
 # ids and labels of one row, int32
 Row = tuple[np.ndarray, np.ndarray]
 
@@ -57,59 +57,6 @@ class RowReport:
         self.longest = max(self.longest, len(ids))
 
 
-def conversation_rows(
-    conversations: Sequence[Conversation],
-    tokenizer: TalkPlayTokenizer,
-    codes: Codes,
-    *,
-    max_length: int = 1024,
-    train_on_negatives: bool = False,
-    progress: Callable[[str, int, int], None] | None = None,
-) -> tuple[Rows, RowReport]:
-    """Encode conversations; the loss is on replies and music tokens only.
-
-    A conversation that is too long loses its oldest turns, never part of a music block.
-
-    Args:
-        conversations (`Sequence[Conversation]`): The conversations.
-        tokenizer (`TalkPlayTokenizer`): The tokenizer.
-        codes (`Mapping[str, Sequence[int]]`): The five codes of each track id.
-        max_length (`int`): Tokens a row at most (paper: 1024).
-        train_on_negatives (`bool`): Whether music from the negative set counts for the loss, as in
-            section 3.2 of the paper; by default the model is not taught to play what is rejected.
-        progress (`Callable`, *optional*): Called with (what, done, total).
-
-    Returns:
-        `tuple[Rows, RowReport]`: `input_ids` and `labels`, and what became of the conversations.
-
-    Raises:
-        InputError: If a conversation plays a track that the tokenizer does not know, or nothing in
-            it counts for the loss.
-    """
-    report = RowReport()
-
-    def counted() -> Iterator[Conversation]:
-        for number, one in enumerate(conversations, start=1):
-            yield one
-            if progress is not None and (number % BATCH == 0 or number == len(conversations)):
-                progress("encoding conversations", number, len(conversations))
-
-    encoded = encode_conversations(
-        counted(),
-        tokenizer,
-        codes,
-        report,
-        max_length=max_length,
-        train_on_negatives=train_on_negatives,
-    )
-    return _listed(encoded), report
-
-
-def _listed(made: Iterable[Row]) -> Rows:
-    rows = list(made)
-    return {name: [row[at].tolist() for row in rows] for at, name in enumerate(COLUMNS)}
-
-
 def encode_conversations(
     conversations: Iterable[Conversation],
     tokenizer: TalkPlayTokenizer,
@@ -119,22 +66,26 @@ def encode_conversations(
     max_length: int = 1024,
     train_on_negatives: bool = False,
 ) -> Iterator[Row]:
-    """Encode conversations as a stream, see `conversation_rows`.
+    """Encode conversations as a stream; the loss is on replies and music tokens only.
+
+    A conversation that is too long loses its oldest turns, never part of a music block.
 
     Args:
         conversations (`Iterable[Conversation]`): The conversations; `BATCH` of them are held.
         tokenizer (`TalkPlayTokenizer`): The tokenizer.
         codes (`Mapping[str, Sequence[int]]`): The five codes of each track id.
         report (`RowReport`): Counts what becomes of them.
-        max_length (`int`): Tokens a row at most.
-        train_on_negatives (`bool`): Whether music from the negative set counts for the loss.
+        max_length (`int`): Tokens a row at most (paper: 1024).
+        train_on_negatives (`bool`): Whether music from the negative set counts for the loss, as in
+            section 3.2 of the paper; by default the model is not taught to play what is rejected.
 
     Yields:
         `tuple[np.ndarray, np.ndarray]`: Ids and labels of a row, int32 `[tokens]`.
 
     Raises:
-        InputError: See `conversation_rows`. Conversations with nothing to learn from are counted
-            first and refused after the last row.
+        InputError: If a conversation plays a track that the tokenizer does not know, or nothing in
+            it counts for the loss; those of the latter kind are counted first and refused after
+            the last row.
     """
     template = str(tokenizer.chat_template)
     opening = next(parts[0] for parts in HEADER_STYLES.values() if parts[0] in template)
@@ -264,49 +215,6 @@ def _opens_header(before: str, role: str) -> bool:
     return role not in answers or before not in answers or before == role == "assistant"
 
 
-def continuation_rows(
-    catalog: Catalog,
-    tokenizer: TalkPlayTokenizer,
-    codes: Codes,
-    *,
-    label_tokens: int,
-    max_length: int = 1024,
-    split: str = "train",
-    seed: int = 0,
-) -> Rows:
-    """Playlist continuation (paper 4.3): music messages only, labels after a random offset.
-
-    Pieces of random playlists of one split are drawn until they have enough label tokens; the last
-    one ends where they have.
-
-    Args:
-        catalog (`Catalog`): The catalog with its playlists.
-        tokenizer (`TalkPlayTokenizer`): The tokenizer.
-        codes (`Mapping[str, Sequence[int]]`): The five codes of each track id.
-        label_tokens (`int`): Tokens that should count for the loss, in all.
-        max_length (`int`): Tokens a row at most.
-        split (`str`): Which playlists.
-        seed (`int`): Seed of the draw.
-
-    Returns:
-        `Rows`: `input_ids` and `labels`; none if no playlist of the split has two known tracks.
-
-    Raises:
-        InputError: If two tracks do not fit.
-    """
-    playlists = known_playlists(catalog, codes, split)
-    drawn = draw_continuations(
-        playlists,
-        tokenizer,
-        codes,
-        RowReport(),
-        label_tokens=label_tokens,
-        max_length=max_length,
-        seed=seed,
-    )
-    return _listed(drawn)
-
-
 def known_playlists(catalog: Catalog, codes: Codes, split: str) -> list[np.ndarray]:
     """The playlists of a split that can be continued: those of at least two known tracks.
 
@@ -339,10 +247,13 @@ def draw_continuations(
     max_length: int = 1024,
     seed: int = 0,
 ) -> Iterator[Row]:
-    """Draw playlist continuations as a stream, see `continuation_rows`.
+    """Draw playlist continuations as a stream (paper 4.3): music messages only.
+
+    Labels start after a random offset. Pieces of random playlists are drawn until they have enough
+    label tokens; the last one ends where they have.
 
     Args:
-        playlists (`Sequence[np.ndarray]`): See `known_playlists`.
+        playlists (`Sequence[np.ndarray]`): See `known_playlists`; without any there are no rows.
         tokenizer (`TalkPlayTokenizer`): The tokenizer.
         codes (`Mapping[str, Sequence[int]]`): The five codes of each track id.
         report (`RowReport`): Counts the rows.

@@ -23,6 +23,7 @@ from talkplay_hf.tokens.build import read_token_catalog
 from talkplay_hf.tokens.tokenizer import TalkPlayTokenizer
 from talkplay_hf.training.arguments import TalkPlayArguments
 from talkplay_hf.training.rows.encode import (
+    PARTS,
     Codes,
     Row,
     RowReport,
@@ -34,8 +35,6 @@ from talkplay_hf.training.rows.encode import (
 from talkplay_hf.training.rows.packing import pack
 
 SPLITS = ("train", "validation")
-# The sets of rows, and the values of the column `part`.
-PARTS = ("conversations", "playlists")
 # Label tokens of the playlists to validate on, at most: enough for a steady mean.
 VALIDATION_LABELS = 100_000
 VALIDATION_SEED = 0

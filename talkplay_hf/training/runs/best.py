@@ -14,7 +14,7 @@ from trl import SFTConfig
 
 from talkplay_hf.errors import ConfigError
 from talkplay_hf.training.arguments import TalkPlayArguments
-from talkplay_hf.training.figures.curves import METRIC
+from talkplay_hf.training.runs import METRIC
 
 
 class EarlyStopping(EarlyStoppingCallback):  # type: ignore[misc]

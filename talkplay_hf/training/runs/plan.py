@@ -14,7 +14,7 @@ from talkplay_hf.training.arguments import TalkPlayArguments
 
 PLAN = "plan.json"
 # where things are, how they are reported and how fast they go: may change from start to start
-FREE = {
+NOT_COMPARED = {
     *("tokenizer", "conversations", "catalog", "output_dir", "threads", "dataset_kwargs"),
     *("report_to", "run_name", "project", "disable_tqdm", "debug", "trust_remote_code"),
     *("local_rank", "ddp_timeout", "ddp_backend", "skip_memory_metrics", "use_cpu"),
@@ -23,7 +23,7 @@ FREE = {
     *("resume_from_checkpoint", "restore_callback_states_from_checkpoint"),
     *("load_best_model_at_end", "include_num_input_tokens_seen", "enable_jit_checkpoint"),
 }
-FREE_KINDS = (
+NOT_COMPARED_KINDS = (
     *("logging_", "log_", "save_", "hub_", "push_", "trackio_", "dataloader_num_", "eval_accum"),
     *("dataloader_pin", "dataloader_pre", "dataloader_per", "dataloader_multi"),
     *("activation_", "gradient_checkpointing"),
@@ -64,7 +64,7 @@ def training_plan(
     kept = {
         key: value
         for key, value in plan.items()
-        if key not in FREE and not key.startswith(FREE_KINDS)
+        if key not in NOT_COMPARED and not key.startswith(NOT_COMPARED_KINDS)
     }
     canonical: dict[str, Any] = json.loads(json.dumps(kept, default=str))
     return canonical

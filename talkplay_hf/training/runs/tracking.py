@@ -49,7 +49,7 @@ def check_reporters(config: SFTConfig) -> list[str]:
     return reporters
 
 
-def resolve_reporters(config: SFTConfig, folder: Path, resumed: bool) -> list[str]:
+def resolve_reporters(config: SFTConfig, folder: Path, resumed: bool) -> None:
     """Settle where figures are reported to, and under which name.
 
     Trackio writes to a SQLite file on this machine (`TRACKIO_DIR`, else `trackio` in the cache of
@@ -62,16 +62,13 @@ def resolve_reporters(config: SFTConfig, folder: Path, resumed: bool) -> list[st
         folder (`Path`): The folder of the checkpoints, where the name is kept.
         resumed (`bool`): Whether training goes on from a checkpoint.
 
-    Returns:
-        `list[str]`: The reporters; empty for none.
-
     Raises:
         TalkPlayError: See `check_reporters`.
     """
     reporters = check_reporters(config)
     config.report_to = reporters
     if not reporters:
-        return []
+        return
     if config.project == TRANSFORMERS_PROJECT:
         config.project = PROJECT
     os.environ.setdefault("WANDB_PROJECT", config.project)
@@ -81,7 +78,6 @@ def resolve_reporters(config: SFTConfig, folder: Path, resumed: bool) -> list[st
         os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(folder / "runs"))
     if config.run_name is None and config.process_index == 0:
         config.run_name = _run_name(folder, resumed, config.save_strategy != "no")
-    return reporters
 
 
 def _run_name(folder: Path, resumed: bool, keep: bool) -> str:

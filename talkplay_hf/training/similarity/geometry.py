@@ -45,14 +45,14 @@ def geometry(weight: torch.Tensor, targets: Sequence[ModalityTarget]) -> dict[st
 
 
 def _spearman(a: torch.Tensor, b: torch.Tensor) -> float:
-    from scipy.stats import rankdata
+    from scipy.stats import spearmanr
 
     pairs = np.triu_indices(len(a), 1)
-    # rows that are equal make ties, which must not be ranked in the order of the codes
-    ranks = np.stack([rankdata(one.cpu().numpy()[pairs]) for one in (a, b)])
-    ranks -= ranks.mean(axis=1, keepdims=True)
-    lengths = np.linalg.norm(ranks, axis=1)
-    return float(ranks[0] @ ranks[1] / lengths.prod()) if lengths.all() else 0.0
+    cosines = [one.cpu().numpy()[pairs] for one in (a, b)]
+    # equal cosines have no order, of which scipy would warn
+    if not all(map(np.ptp, cosines)):
+        return 0.0
+    return float(spearmanr(*cosines).statistic)
 
 
 def _overlap(a: torch.Tensor, b: torch.Tensor) -> float:

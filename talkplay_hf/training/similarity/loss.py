@@ -74,7 +74,7 @@ def add_self_similarity_gradient(
     grad: torch.Tensor,
     targets: Sequence[ModalityTarget],
     scale: float | torch.Tensor,
-) -> torch.Tensor:
+) -> None:
     """Add `scale` times the gradient of `self_similarity_loss` to `grad` in place.
 
     The analytic gradient. With unit rows `u` and `D` the difference of the cosine matrices, the
@@ -88,12 +88,8 @@ def add_self_similarity_gradient(
         grad (`torch.Tensor` of shape `[vocabulary, d]`): Their gradient; changed in place.
         targets (`Sequence[ModalityTarget]`): One per modality.
         scale (`float` or scalar `torch.Tensor`): The weight λ of the loss.
-
-    Returns:
-        `torch.Tensor`: The loss itself, without `scale`; a scalar.
     """
     dtype = torch.promote_types(weight.dtype, torch.float32)
-    total = torch.zeros((), dtype=dtype, device=weight.device)
     for target in targets:
         k = len(target.similarity)
         rows = weight[target.start : target.end].to(dtype)
@@ -106,13 +102,10 @@ def add_self_similarity_gradient(
             right = unit[low:]
             difference = torch.addmm(similarity[low:high, low:], unit[low:high], right.T, beta=-1)
             difference.fill_diagonal_(0)
-            # columns past the square block stand for their mirror images too
-            square = torch.linalg.vector_norm(difference[:, : high - low], 1)
-            total += (2 * torch.linalg.vector_norm(difference, 1) - square) / k**2
             difference.sign_()
             toward[low:high].addmm_(difference, right)
+            # columns past the square block stand for their mirror images too
             toward[high:].addmm_(difference[:, high - low :].T, unit[low:high])
         toward -= unit * (unit * toward).sum(dim=1, keepdim=True)
         toward *= 2 * scale / (len(targets) * k**2) / norms
         grad[target.start : target.end] += toward.to(grad.dtype)
-    return total / max(1, len(targets))

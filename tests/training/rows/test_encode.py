@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from row_lists import continuation_rows, conversation_rows
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
@@ -20,8 +21,6 @@ from talkplay_hf.training.rows.encode import (
     BATCH,
     IGNORED,
     RowReport,
-    continuation_rows,
-    conversation_rows,
     draw_continuations,
 )
 

@@ -59,9 +59,8 @@ def check_gradient(sizes: Sequence[int], scale: float, seed: int) -> None:
     (expected,) = torch.autograd.grad(scale * loss, weight)
     before = torch.full_like(weight, 0.25)
     grad = before.clone()
-    value = add_self_similarity_gradient(weight, grad, targets, scale)
+    add_self_similarity_gradient(weight, grad, targets, scale)
     assert torch.linalg.norm(grad - before - expected) <= 1e-9 * torch.linalg.norm(expected)
-    assert float(value) == pytest.approx(float(loss.detach()), rel=1e-12)
 
 
 @settings(max_examples=40, deadline=None)
