@@ -105,16 +105,18 @@ def rank(model: Path, args: argparse.Namespace, catalog: Catalog) -> dict[str, l
     held_out = load_conversations(args.conversations, ["test"])[: args.held_out]
     turns = [turn for turn in collect_turns(held_out, catalog)[0] if not turn.negative]
     ranker = ModelRanker(Recommender.from_pretrained(model, device="cpu"), catalog, DEPTH)
-    ranks = []
+    parts = []
     for start in range(0, len(turns), 16):
         chunk = turns[start : start + 16]
         scores = ranker.scores([turn.history for turn in chunk])
         for row, turn in enumerate(chunk):
             scores[row, list(turn.played)] = -np.inf
-        ranks.append(label_ranks(scores, [turn.label for turn in chunk]))
-    values = ranking_metrics(np.concatenate(ranks), DEPTH)
+        parts.append(ranking_metrics(label_ranks(scores, [turn.label for turn in chunk]), DEPTH))
     interval = ClusterBootstrap([turn.conversation for turn in turns], resamples=1_000, seed=0)
-    figures = {name: interval.figure(values[name]) for name in ("mrr", "hit@100")}
+    figures = {
+        name: interval.figure(np.concatenate([part[name] for part in parts]))
+        for name in ("mrr", "hit@100")
+    }
     return {name: [one.value, one.low, one.high] for name, one in figures.items()}
 
 
