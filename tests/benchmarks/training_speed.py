@@ -58,7 +58,7 @@ def main() -> None:
             "disable_tqdm": "true",
         }
         flags = [word for key, value in forced.items() for word in (f"--{key}", value)]
-        arguments, config, model_config = parse_recipe([*recipe, *flags])
+        arguments, config, _ = parse_recipe([*recipe, *flags])
         tokenizer = load_tokenizer(arguments.tokenizer)
         rows = load_datasets(arguments, config, tokenizer, folder=Path(folder) / "rows")[0]["train"]
         rows = Dataset.from_dict(rows.select(range(args.rows)).to_dict())
@@ -69,8 +69,14 @@ def main() -> None:
         for number in range(args.rounds):
             for way in args.ways if number % 2 == 0 else reversed(args.ways):
                 positions, weight, sampling, bf16 = WAYS[way]
-                arguments.label_positions_only = positions
-                config.train_sampling_strategy, config.bf16 = sampling, bf16
+                # read anew, since precision is settled when a config is made
+                arguments, config, model_config = parse_recipe(
+                    [
+                        *(*recipe, *flags, "--bf16", str(bf16)),
+                        *("--train_sampling_strategy", sampling),
+                        *("--label_positions_only", str(positions)),
+                    ]
+                )
                 config.dataset_kwargs = {"skip_prepare_dataset": True}
                 model = load_model(arguments, config, model_config, tokenizer)
                 similarity = SelfSimilarityCallback(tokenizer, weight)
