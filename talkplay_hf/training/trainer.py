@@ -75,6 +75,8 @@ class TalkPlayTrainer(SFTTrainer):  # type: ignore[misc]
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> torch.Tensor:
         """The mean cross-entropy of the labels, as `SFTTrainer.compute_loss` gives it."""
+        if return_outputs:
+            raise ConfigError("metrics from logits are not supported; leave compute_metrics out")
         mode = "train" if self.model.training else "eval"
         inputs = dict(inputs)
         parts = inputs.pop("part")[:, 1:]
@@ -98,8 +100,6 @@ class TalkPlayTrainer(SFTTrainer):  # type: ignore[misc]
             term = self._self_similarity.loss_term(self._plain(model), steps)
             # the logged loss stays the cross-entropy, as where the callback adds the gradient
             loss = loss + term - term.detach()
-        if return_outputs:
-            raise ConfigError("metrics from logits are not supported; leave compute_metrics out")
         return loss
 
     def _plain(self, model: nn.Module) -> PreTrainedModel:

@@ -18,20 +18,19 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from datasets import Dataset
-from transformers import LlamaConfig, LlamaForCausalLM
 from trl import SFTConfig, SFTTrainer
+from turn_metrics import turn_metrics
 
 from talkplay_hf import Recommender
 from talkplay_hf.catalog.schema import Catalog
 from talkplay_hf.conversations.dataset import iter_conversations, load_conversations
 from talkplay_hf.evaluation.baselines import ModelRanker
 from talkplay_hf.evaluation.evaluate import collect_turns
-from talkplay_hf.evaluation.metrics import ClusterBootstrap, label_ranks, ranking_metrics
+from talkplay_hf.evaluation.metrics import ClusterBootstrap
 from talkplay_hf.tokens.bpe import train_bpe
 from talkplay_hf.training.arguments import parse_recipe
+from talkplay_hf.training.model.base import small_llama
 from talkplay_hf.training.sft import train
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "self-similarity" / "with.yaml"
@@ -61,21 +60,8 @@ def make_base(args: argparse.Namespace) -> None:
             rows.append([])
         rows[-1] += tokenizer(text, add_special_tokens=False)["input_ids"]
     rows = [row[: args.length] for row in rows]
-    torch.manual_seed(0)
-    model = LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=args.width,
-            intermediate_size=int(8 * args.width / 3 / 32) * 32,
-            num_hidden_layers=args.layers,
-            num_attention_heads=4,
-            num_key_value_heads=4,
-            max_position_embeddings=2048,
-            tie_word_embeddings=True,
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
-        )
+    model = small_llama(
+        tokenizer, len(tokenizer), hidden_size=args.width, layers=args.layers, heads=4, seed=0
     )
     config = SFTConfig(
         output_dir=str(args.out) + "-trainer",
@@ -105,18 +91,9 @@ def rank(model: Path, args: argparse.Namespace, catalog: Catalog) -> dict[str, l
     held_out = load_conversations(args.conversations, ["test"])[: args.held_out]
     turns = [turn for turn in collect_turns(held_out, catalog)[0] if not turn.negative]
     ranker = ModelRanker(Recommender.from_pretrained(model, device="cpu"), catalog, DEPTH)
-    parts = []
-    for start in range(0, len(turns), 16):
-        chunk = turns[start : start + 16]
-        scores = ranker.scores([turn.history for turn in chunk])
-        for row, turn in enumerate(chunk):
-            scores[row, list(turn.played)] = -np.inf
-        parts.append(ranking_metrics(label_ranks(scores, [turn.label for turn in chunk]), DEPTH))
+    values = turn_metrics(ranker, turns, DEPTH)
     interval = ClusterBootstrap([turn.conversation for turn in turns], resamples=1_000, seed=0)
-    figures = {
-        name: interval.figure(np.concatenate([part[name] for part in parts]))
-        for name in ("mrr", "hit@100")
-    }
+    figures = {name: interval.figure(values[name]) for name in ("mrr", "hit@100")}
     return {name: [one.value, one.low, one.high] for name, one in figures.items()}
 
 

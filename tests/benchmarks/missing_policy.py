@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from turn_metrics import turn_metrics
 
 from talkplay_hf import Recommender
 from talkplay_hf.build import build
@@ -24,7 +25,7 @@ from talkplay_hf.catalog.splits import playlist_splits
 from talkplay_hf.conversations.dataset import load_conversations
 from talkplay_hf.evaluation.baselines import ModelRanker, make_baseline
 from talkplay_hf.evaluation.evaluate import collect_turns
-from talkplay_hf.evaluation.metrics import ClusterBootstrap, label_ranks, ranking_metrics
+from talkplay_hf.evaluation.metrics import ClusterBootstrap
 from talkplay_hf.hub import files
 from talkplay_hf.tokens.build import read_token_catalog
 
@@ -93,16 +94,9 @@ def run(policy: str, seed: int, folder: Path, args: argparse.Namespace) -> dict[
         "label_code_seen_in_training": float(reachable.mean()),
     }
     for name, system in systems.items():
-        ranks = []
-        for start in range(0, len(turns), 16):
-            chunk = turns[start : start + 16]
-            scores = system.scores([turn.history for turn in chunk])
-            for row, turn in enumerate(chunk):
-                scores[row, list(turn.played)] = -np.inf
-            ranks.append(label_ranks(scores, [turn.label for turn in chunk]))
-        parts = [ranking_metrics(found, DEPTH) for found in ranks]
+        metrics = turn_metrics(system, turns, DEPTH)
         for metric in ("mrr", "hit@10", "hit@100"):
-            values = np.concatenate([part[metric] for part in parts])
+            values = metrics[metric]
             masks = {"all": np.ones_like(is_warm), "warm": is_warm, "cold": ~is_warm}
             for group, mask in masks.items():
                 figure = interval.figure(values, mask)

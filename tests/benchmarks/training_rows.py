@@ -94,7 +94,7 @@ def compare(folder: Path, catalog: Catalog, conversations: list[Conversation], m
     )
     mean = [total / report.rows for total in (report.tokens, report.label_tokens)]
     print(f"tokens a row {mean[0]:.0f}, of them labels {mean[1]:.0f}")
-    playlists = rows.known_playlists(catalog, codes, "train")
+    playlists = rows.known_playlists(catalog, codes)["train"]
     drawn = rows.RowReport()
     timed(
         "continuations",

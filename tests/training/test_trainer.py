@@ -36,7 +36,7 @@ def rows(
     codes_of = dict(zip(known.track_ids, codes.tolist(), strict=True))
     talks = encode_conversations(conversations[:6], tokenizer, codes_of, RowReport())
     lists = draw_continuations(
-        known_playlists(world, codes_of, "train"),
+        known_playlists(world, codes_of)["train"],
         tokenizer,
         codes_of,
         RowReport(),

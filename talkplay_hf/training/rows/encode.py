@@ -215,25 +215,25 @@ def _opens_header(before: str, role: str) -> bool:
     return role not in answers or before not in answers or before == role == "assistant"
 
 
-def known_playlists(catalog: Catalog, codes: Codes, split: str) -> list[np.ndarray]:
-    """The playlists of a split that can be continued: those of at least two known tracks.
+def known_playlists(catalog: Catalog, codes: Codes) -> dict[str, list[np.ndarray]]:
+    """The playlists that can be continued: those of at least two known tracks.
 
     Args:
         catalog (`Catalog`): The catalog with its playlists.
         codes (`Mapping[str, Sequence[int]]`): The five codes of each track id.
-        split (`str`): Which playlists.
 
     Returns:
-        `list[np.ndarray]`: For each, its known tracks by their place in `codes`, int32.
+        `dict[str, list[np.ndarray]]`: By split, for each playlist its known tracks by their place
+        in `codes`, int32.
     """
     splits = playlist_splits(catalog)
     place = {track_id: at for at, track_id in enumerate(codes)}
-    playlists = []
+    playlists: dict[str, list[np.ndarray]] = {}
     for playlist in catalog.iter_playlists():
-        if splits[playlist.playlist_id] == split:
-            known = [place[track_id] for track_id in playlist.track_ids if track_id in place]
-            if len(known) >= 2:
-                playlists.append(np.array(known, dtype=np.int32))
+        known = [place[track_id] for track_id in playlist.track_ids if track_id in place]
+        if len(known) >= 2:
+            split = splits[playlist.playlist_id]
+            playlists.setdefault(split, []).append(np.array(known, dtype=np.int32))
     return playlists
 
 

@@ -166,14 +166,12 @@ def _make(
     most_tracks(tokenizer, max_length)
     codes = _track_codes(tokenizer)
     catalog = Catalog.load(arguments.catalog)
-    playlists: dict[str, list[np.ndarray]] = {split: [] for split in SPLITS}
-    if share:
-        playlists = {split: known_playlists(catalog, codes, split) for split in SPLITS}
-        if not playlists["train"]:
-            raise ConfigError(
-                f"{arguments.catalog}: has no training playlist of two tracks that the tokenizer "
-                "knows, so there is none to continue; set playlist_share: 0"
-            )
+    playlists = known_playlists(catalog, codes) if share else {}
+    if share and not playlists.get("train"):
+        raise ConfigError(
+            f"{arguments.catalog}: has no training playlist of two tracks that the tokenizer "
+            "knows, so there is none to continue; set playlist_share: 0"
+        )
     _check(arguments, catalog, tokenizer, codes, progress)
     # what a killed run left behind
     for old in folder.parent.glob(f".{folder.name}.*"):
@@ -198,7 +196,7 @@ def _make(
                         f"{encoded.dropped} training conversations fits; make it larger"
                     )
                 continuations = draw_continuations(
-                    playlists[split],
+                    playlists.get(split, []),
                     tokenizer,
                     codes,
                     drawn,

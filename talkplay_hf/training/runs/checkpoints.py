@@ -272,8 +272,7 @@ def check_space(
         if path.is_file()
     )
     needed = max(0, count * checkpoint - there) + whole
-    disk = next(path for path in (out, *out.absolute().parents) if path.exists())
-    free = shutil.disk_usage(disk).free
+    free = _free(out)
     if needed > free:
         raise ConfigError(
             f"{out}: training needs about {_size(needed)} of disk space ({count} checkpoints of "
@@ -296,6 +295,12 @@ def _saves(config: SFTConfig, rows: int) -> int:
     }
     strategy = str(getattr(config.save_strategy, "value", config.save_strategy))
     return math.ceil(steps / every[strategy]) if every[strategy] < math.inf else 0
+
+
+def _free(path: Path) -> int:
+    """Free bytes where a path is or is going to be."""
+    there = next(one for one in (path, *path.absolute().parents) if one.exists())
+    return shutil.disk_usage(there).free
 
 
 def _size(size: float) -> str:
@@ -324,8 +329,7 @@ def saving(folder: Path) -> Iterator[None]:
         )
         if not full:
             raise
-        disk = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-        free = _size(shutil.disk_usage(disk).free)
+        free = _size(_free(folder))
         last = last_complete(folder)
         rest = (
             f"{last} is complete: make room and go on from it with {RESUME}"

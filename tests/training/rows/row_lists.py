@@ -30,7 +30,7 @@ def conversation_rows(
 def continuation_rows(
     catalog: Catalog, tokenizer: TalkPlayTokenizer, codes: Codes, **options: Any
 ) -> Rows:
-    playlists = known_playlists(catalog, codes, "train")
+    playlists = known_playlists(catalog, codes).get("train", [])
     return listed(draw_continuations(playlists, tokenizer, codes, RowReport(), **options))
 
 
