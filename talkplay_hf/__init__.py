@@ -12,10 +12,11 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "Catalog": "talkplay_hf.catalog.schema",
+    "CatalogLogitsProcessor": "talkplay_hf.recommend.grammar",
     "Constraint": "talkplay_hf.catalog.constraints",
     "Conversation": "talkplay_hf.catalog.schema",
     "Message": "talkplay_hf.catalog.schema",
-    "Recommendation": "talkplay_hf.recommend.recommender",
+    "Recommendation": "talkplay_hf.recommend.answers",
     "Recommender": "talkplay_hf.recommend.recommender",
     "MusicGrammarLogitsProcessor": "talkplay_hf.recommend.grammar",
     "SelfSimilarityCallback": "talkplay_hf.training.similarity.callback",

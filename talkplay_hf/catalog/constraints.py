@@ -5,14 +5,26 @@ what it makes a user say, runtime rules filter by them, and request satisfaction
 them, so that the three always mean the same.
 """
 
+import json
 import math
-from collections.abc import Callable, Iterable
+import operator
+import re
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from talkplay_hf.errors import InputError
 
 OPERATORS = ("is", "not", "lt", "le", "gt", "ge")
+COMPARE: dict[str, Callable[[Any, Any], Any]] = {
+    "lt": operator.lt,
+    "le": operator.le,
+    "gt": operator.gt,
+    "ge": operator.ge,
+}
+SIGNS = {"lt": "<", "le": "<=", "gt": ">", "ge": ">="}
+# a value that reads as it stands: no white space at its ends, no quote or "not" before it
+_PLAIN = re.compile(r'(?!"|not(?!\S))\S(.*\S)?', re.DOTALL | re.IGNORECASE)
 
 
 class HasColumns(Protocol):
@@ -43,7 +55,7 @@ class Constraint:
     def __post_init__(self) -> None:
         if self.op not in OPERATORS:
             raise InputError(f"constraint operator {self.op!r}: must be one of {OPERATORS}")
-        if self.op not in ("is", "not") and _number(self.value) is None:
+        if self.op not in ("is", "not") and number_of(self.value) is None:
             raise InputError(
                 f"constraint {self.field} {self.op} {self.value!r}: the value must be a number"
             )
@@ -55,20 +67,19 @@ class Constraint:
         """
         found = track.get(self.field)
         if self.op in ("is", "not"):
-            return _matches(found, self.value) == (self.op == "is")
-        number, bound = _number(found), _number(self.value)
-        return number is not None and bound is not None and _COMPARE[self.op](number, bound)
+            return (self.value.casefold() in texts_of(found)) == (self.op == "is")
+        number, bound = number_of(found), number_of(self.value)
+        return number is not None and bound is not None and bool(COMPARE[self.op](number, bound))
+
+    def __str__(self) -> str:
+        """Such as `year >= 1990` or `artist not The Band`: what `parse_rule` reads."""
+        plain = _PLAIN.fullmatch(self.value)
+        value = self.value if plain else json.dumps(self.value, ensure_ascii=False)
+        return f"{self.field} {SIGNS.get(self.op, self.op)} {value}"
 
 
-_COMPARE: dict[str, Callable[[float, float], bool]] = {
-    "lt": lambda a, b: a < b,
-    "le": lambda a, b: a <= b,
-    "gt": lambda a, b: a > b,
-    "ge": lambda a, b: a >= b,
-}
-
-
-def _number(value: Any) -> float | None:
+def number_of(value: Any) -> float | None:
+    """The number that a value is or spells, or `None`."""
     try:
         number = float(value)
     except (TypeError, ValueError):
@@ -76,12 +87,15 @@ def _number(value: Any) -> float | None:
     return None if math.isnan(number) else number
 
 
-def _matches(found: Any, value: str) -> bool:
-    if found is None:
-        return False
-    if isinstance(found, list | tuple):
-        return any(_matches(item, value) for item in found)
-    return str(found).casefold() == value.casefold()
+def texts_of(value: Any) -> Iterator[str]:
+    """The case-folded texts that a value is known by: none if missing, those of each item."""
+    if isinstance(value, list | tuple):
+        for item in value:
+            yield from texts_of(item)
+    elif value is not None:
+        yield str(value).casefold()
+        if isinstance(value, float) and value.is_integer():
+            yield str(int(value))
 
 
 def satisfied(constraints: Iterable[Constraint], track: HasColumns) -> bool:

@@ -2,7 +2,10 @@
 
 import argparse
 from collections.abc import Callable
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from talkplay_hf.recommend.rules import Rule
 
 
 class Parser(argparse.ArgumentParser):
@@ -94,6 +97,29 @@ def missing_flag(sub: argparse.ArgumentParser) -> None:
         help="what a track without a modality gets: a code of its own, or the likeliest by the "
         f"other modalities (default {DEFAULT_MISSING})",
     )
+
+
+def rule_flag(sub: argparse.ArgumentParser) -> None:
+    """Add `--rule`, which gives a list of rules."""
+    sub.add_argument(
+        "--rule",
+        type=_rule,
+        action="append",
+        default=[],
+        metavar="RULE",
+        help="only tracks that fit, such as 'year >= 1990', 'tags is jazz', 'artist not NAME', "
+        "'not explicit' or 'artist at most 2'; may be repeated, and all must hold",
+    )
+
+
+def _rule(text: str) -> "Rule":
+    from talkplay_hf.errors import InputError
+    from talkplay_hf.recommend.rules import parse_rule
+
+    try:
+        return parse_rule(text)
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def table_flags(sub: argparse.ArgumentParser) -> None:

@@ -51,6 +51,11 @@ def add_commands(commands: take.Commands) -> None:
     sub.add_argument("--tracks", type=take.COUNT, default=1, help="tracks an answer (default 1)")
     sub.add_argument("--strategy", default="sample", choices=("sample", "rank"))
     sub.add_argument("--constraint", default="catalog", choices=("catalog", "grammar", "none"))
+    take.rule_flag(sub)
+    sub.add_argument(
+        "--history", nargs="+", default=[], metavar="TRACK_ID", help="tracks heard before the chat"
+    )
+    sub.add_argument("--int8", action="store_true", help="faster on a CPU, scores inexact")
     sub.add_argument("--seed", type=take.SEED, default=None, help="makes the answers repeatable")
     take.json_flag(sub)
 
@@ -67,6 +72,18 @@ def add_commands(commands: take.Commands) -> None:
     sub.add_argument("--limit", type=take.COUNT, help="conversations at most")
     sub.add_argument(
         "--k", type=take.COUNT, default=100, help="depth of the rankings (default 100)"
+    )
+    sub.add_argument(
+        "--strategy",
+        default="beam",
+        choices=("beam", "exact", "sampling", "expansion"),
+        help="how the model ranks (default beam)",
+    )
+    sub.add_argument(
+        "--constraint",
+        default="catalog",
+        choices=("catalog", "grammar", "none"),
+        help="what a block of music tokens may be (default catalog)",
     )
     sub.add_argument(
         "--negatives",
@@ -137,17 +154,32 @@ def run_build(args: argparse.Namespace) -> None:
 def run_chat(args: argparse.Namespace) -> None:
     """Answer one request, or chat."""
     from talkplay_hf.catalog.schema import Message
+    from talkplay_hf.recommend.answers import Recommendation
     from talkplay_hf.recommend.recommender import Recommender
 
-    recommender = Recommender.from_pretrained(args.model)
-    options = {"strategy": args.strategy, "constraint": args.constraint, "tracks": args.tracks}
-    history: list[Message] = []
+    recommender = Recommender.from_pretrained(args.model, int8=args.int8)
+    options = {
+        "strategy": args.strategy,
+        "constraint": args.constraint,
+        "tracks": args.tracks,
+        "rules": args.rule,
+    }
+    said: list[Message] = []
 
-    def answer(text: str) -> dict[str, Any]:
-        chat = [*history, Message("user", text)]
-        found = recommender.chat(chat, seed=args.seed, **options)
+    def answer(asked: str, live: bool = False) -> dict[str, Any]:
+        chat = [*said, Message("user", asked)]
+        shown = ""
+        for found in recommender.stream(chat, history=args.history, seed=args.seed, **options):
+            if live:
+                text = show(facts(found))
+                # a reply that ends is trimmed
+                print(text[len(shown) :] if text.startswith(shown) else "", end="", flush=True)
+                shown = max(shown, text, key=len)
         played = [Message("music", track_id=track.track_id) for track in found.tracks]
-        history[:] = [*chat, *played, Message("assistant", found.reply)]
+        said[:] = [*chat, *played, Message("assistant", found.reply)]
+        return facts(found)
+
+    def facts(found: Recommendation) -> dict[str, Any]:
         return {
             "tracks": [
                 {
@@ -185,11 +217,14 @@ def run_chat(args: argparse.Namespace) -> None:
         if not text:
             return
         try:
-            value = answer(text)
+            value = answer(text, live=not args.json)
         except TalkPlayError as error:
             print(error)
             continue
-        emit(value, show(value), args.json)
+        if args.json:
+            emit(value, "", True)
+        else:
+            print()
 
 
 def run_evaluate(args: argparse.Namespace) -> None:
@@ -200,6 +235,7 @@ def run_evaluate(args: argparse.Namespace) -> None:
     from talkplay_hf.evaluation.evaluate import evaluate
     from talkplay_hf.evaluation.matching import matching
     from talkplay_hf.hub import files
+    from talkplay_hf.recommend.options import RankingOptions
     from talkplay_hf.recommend.recommender import Recommender
 
     if args.out:
@@ -209,6 +245,7 @@ def run_evaluate(args: argparse.Namespace) -> None:
             raise InputError(f"{args.out}: is a folder; name a file to write the report to")
         if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
             raise InputError(f"{args.out}: {folder} is not a folder that can be written to")
+    ranking = RankingOptions(args.strategy, args.constraint)
     catalog = Catalog.load(args.catalog)
     demo = is_demo_world(args.catalog)
     conversations = load_conversations(args.conversations, [args.split])
@@ -223,6 +260,7 @@ def run_evaluate(args: argparse.Namespace) -> None:
         k=args.k,
         seed=args.seed,
         include_negative=args.negatives,
+        ranking=ranking,
     )
     value, text = report.to_dict(), report.summary()
     value["catalog_kind"] = "demo world" if demo else "catalog"
@@ -278,6 +316,7 @@ def run_doctor(args: argparse.Namespace) -> None:
         "features": ("gensim", "sentence-transformers"),
         "audio": ("librosa", "soundfile", "soxr", "tinytag"),
         "plots": ("matplotlib",),
+        "speed": ("numba",),
         "synthesis": ("datasketch", "gguf"),
         "lora": ("peft",),
         "tracking": ("trackio", "tensorboard"),

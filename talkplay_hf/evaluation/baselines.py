@@ -6,6 +6,7 @@ ties and stay ties.
 
 from collections import Counter
 from collections.abc import Collection, Sequence
+from dataclasses import asdict
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,6 +15,7 @@ from talkplay_hf.catalog.schema import Catalog, Message, Track, release_year
 from talkplay_hf.catalog.splits import playlist_splits
 from talkplay_hf.errors import InputError, MissingExtraError
 from talkplay_hf.evaluation.metrics import FloatArray
+from talkplay_hf.recommend.options import RankingOptions
 
 History = Sequence[Message]
 
@@ -58,13 +60,33 @@ class Answer(Protocol):
 class RankingModel(Protocol):
     """The part of `Recommender` that evaluation uses."""
 
-    def rank(
-        self, messages: list[Message], /, *, k: int, exclude_played: bool
-    ) -> Sequence[ScoredTrack]:
-        """The best `k` tracks after a history (or more, to complete a group of ties)."""
+    def rank_batch(
+        self,
+        chats: list[list[Message]],
+        /,
+        k: int,
+        *,
+        exclude_played: bool,
+        seeds: list[int],
+        strategy: str,
+        constraint: str,
+        beam_width: int,
+        draws: int,
+        temperature: float,
+        top_p: float,
+    ) -> Sequence[Sequence[ScoredTrack]]:
+        """The best `k` tracks after each history (or more, to complete a group of ties)."""
 
-    def chat(self, messages: list[Message], /, *, seed: int, exclude_played: bool) -> Answer:
-        """A sampled answer to a history."""
+    def chat_batch(
+        self,
+        chats: list[list[Message]],
+        /,
+        *,
+        seeds: list[int],
+        exclude_played: bool,
+        max_new_tokens: int,
+    ) -> Sequence[Answer]:
+        """A sampled answer to each history."""
 
 
 class ModelRanker:
@@ -75,13 +97,23 @@ class ModelRanker:
         catalog (`Catalog`): The candidates.
         k (`int`): How many tracks it is asked for.
         exclude_played (`bool`): Whether it leaves out tracks that the history has played.
+        seed (`int`): Seed of the draws for the first history, the next one's for the next.
+        options (`RankingOptions`, *optional*): How it ranks.
     """
 
     def __init__(
-        self, model: RankingModel, catalog: Catalog, k: int, *, exclude_played: bool = True
+        self,
+        model: RankingModel,
+        catalog: Catalog,
+        k: int,
+        *,
+        exclude_played: bool = True,
+        seed: int = 0,
+        options: RankingOptions | None = None,
     ) -> None:
         self._model, self._catalog = model, catalog
         self._k, self._exclude_played = min(k, len(catalog)), exclude_played
+        self._seed, self._options = seed, asdict(options or RankingOptions())
 
     def scores(self, histories: Sequence[History]) -> FloatArray:
         """See `Ranker.scores`.
@@ -90,9 +122,17 @@ class ModelRanker:
             InputError: If the model ranks a track that the catalog does not hold.
         """
         scores = np.full((len(histories), len(self._catalog)), -np.inf)
-        for row, history in enumerate(histories):
-            ranked = self._model.rank(list(history), k=self._k, exclude_played=self._exclude_played)
-            for item in ranked:
+        # all turns of a dialogue go through the model together
+        ranked = self._model.rank_batch(
+            [list(history) for history in histories],
+            k=self._k,
+            exclude_played=self._exclude_played,
+            seeds=list(range(self._seed, self._seed + len(histories))),
+            **self._options,
+        )
+        self._seed += len(histories)
+        for row, tracks in enumerate(ranked):
+            for item in tracks:
                 scores[row, self._catalog.row(item.track.track_id)] = item.score
         return scores
 

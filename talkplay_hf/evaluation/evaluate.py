@@ -7,7 +7,7 @@ the same turns, so that differences between systems can be paired.
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from talkplay_hf.catalog.constraints import Constraint, satisfied
+from talkplay_hf.catalog.matcher import ConstraintMatcher
 from talkplay_hf.catalog.schema import Catalog, Conversation, Message
 from talkplay_hf.errors import InputError
 from talkplay_hf.evaluation.baselines import (
@@ -29,12 +30,12 @@ from talkplay_hf.evaluation.metrics import (
     ClusterBootstrap,
     Figure,
     FloatArray,
-    RequestMatcher,
     label_ranks,
     ranking_metrics,
     request_kind,
     top1_share,
 )
+from talkplay_hf.recommend.options import RankingOptions
 
 MODEL = "talkplay"
 CHAT = "talkplay-chat"
@@ -129,6 +130,7 @@ def evaluate(
     exclude_played: bool = True,
     include_negative: bool = False,
     resamples: int = 1_000,
+    ranking: RankingOptions | None = None,
 ) -> "EvaluationReport":
     """Compare a recommender with baselines on every turn of the conversations (paper 6).
 
@@ -148,6 +150,8 @@ def evaluate(
         include_negative (`bool`): Give the ranking figures a second time with the turns whose
             track is from the negative set. All other figures are without them.
         resamples (`int`): How many bootstrap resamples the intervals are made from.
+        ranking (`RankingOptions`, *optional*): How the model ranks; by default as
+            `Recommender.rank` does.
 
     Raises:
         InputError: If an argument cannot be used or no turn is left to evaluate.
@@ -166,14 +170,18 @@ def evaluate(
         raise InputError(f"no turn of the conversations can be evaluated (skipped: {why})")
     rankers = {name: make_baseline(name, catalog, hidden) for name in baselines}
     recommender = _load(model)
-    model_ranker = ModelRanker(recommender, catalog, k, exclude_played=exclude_played)
+    how = ranking or RankingOptions()
+    how = replace(how, beam_width=max(k, how.beam_width))
+    model_ranker = ModelRanker(
+        recommender, catalog, k, exclude_played=exclude_played, seed=seed, options=how
+    )
     rankers = {MODEL: model_ranker, **rankers}
-    ranking, fit = _run(recommender, rankers, counted, catalog, k, seed, exclude_played)
+    measured, fit = _run(recommender, rankers, counted, catalog, k, seed, exclude_played)
 
     every = ClusterBootstrap([t.conversation for t in counted], resamples=resamples, seed=seed)
     usual = [turn for turn in counted if not turn.negative]
     interval = ClusterBootstrap([t.conversation for t in usual], resamples=resamples, seed=seed)
-    values = {s: {m: v[plain] for m, v in metrics.items()} for s, metrics in ranking.items()}
+    values = {s: {m: v[plain] for m, v in metrics.items()} for s, metrics in measured.items()}
     fit = {system: column[plain] for system, column in fit.items()}
     asks = np.array([bool(turn.request) for turn in usual])
     kinds = [request_kind(turn.request) for turn in usual]
@@ -190,13 +198,13 @@ def evaluate(
         turns=len(usual),
         candidates=len(catalog),
         k=k,
-        beam_width=_beam_width(k),
+        ranking_options=asdict(how),
         seed=seed,
         resamples=resamples,
         exclude_played=exclude_played,
         skipped={**skipped, "negative": sum(turn.negative for turn in turns)},
         ranking=_figures(interval, values),
-        ranking_with_negatives=_figures(every, ranking) if include_negative else {},
+        ranking_with_negatives=_figures(every, measured) if include_negative else {},
         differences=differences,
         fit=_fit_figures(interval, fit, asks, kinds) if asks.any() else {},
         mrr_by_turn={name: interval.by_turn(m["mrr"], numbers) for name, m in values.items()},
@@ -212,13 +220,6 @@ def _load(model: str | Path | RankingModel) -> RankingModel:
     return recommender
 
 
-def _beam_width(k: int) -> int:
-    """How wide `Recommender.rank` searches for `k` tracks."""
-    from talkplay_hf.recommend.recommender import BEAM_WIDTH
-
-    return max(k, BEAM_WIDTH)
-
-
 def _run(
     model: RankingModel,
     rankers: Mapping[str, Ranker],
@@ -229,7 +230,7 @@ def _run(
     exclude_played: bool,
 ) -> tuple[dict[str, dict[str, FloatArray]], dict[str, FloatArray]]:
     """Each system's metrics on each turn, and its request fit (NaN where nothing is asked for)."""
-    matcher = RequestMatcher(catalog)
+    matcher = ConstraintMatcher(catalog)
     parts: dict[str, list[dict[str, FloatArray]]] = {name: [] for name in rankers}
     fit = {name: np.full(len(turns), np.nan) for name in (*rankers, CHAT, CHANCE, LABEL)}
     # Dense scores of a chunk stay within about 32 MiB whatever the size of the catalog.
@@ -243,7 +244,7 @@ def _run(
                 for row, turn in enumerate(chunk):
                     out[row, list(turn.played)] = True
             asking = [row for row, turn in enumerate(chunk) if turn.request]
-            wanted = np.array([matcher.wanted(chunk[row].request) for row in asking], dtype=bool)
+            wanted = np.array([matcher.mask(chunk[row].request) for row in asking], dtype=bool)
             at = start + np.array(asking, dtype=np.int64)
             for name, ranker in rankers.items():
                 scores = ranker.scores([turn.history for turn in chunk])
@@ -254,14 +255,16 @@ def _run(
             if asking:
                 fit[CHANCE][at] = top1_share(np.where(out[asking], -np.inf, 0.0), wanted)
                 fit[LABEL][at] = wanted[np.arange(len(asking)), np.array(labels)[asking]]
-            for i in at:
-                if turns[i].negative:
-                    continue
-                answer = model.chat(
-                    list(turns[i].history), seed=seed + int(i), exclude_played=exclude_played
-                ).tracks
-                fit[CHAT][i] = bool(answer) and satisfied(
-                    turns[i].request, catalog.track(answer[0].track_id)
+            answered = [int(i) for i in at if not turns[i].negative]
+            answers = model.chat_batch(
+                [list(turns[i].history) for i in answered],
+                seeds=[seed + i for i in answered],
+                exclude_played=exclude_played,
+                max_new_tokens=0,
+            )
+            for i, answer in zip(answered, answers, strict=True):
+                fit[CHAT][i] = bool(answer.tracks) and satisfied(
+                    turns[i].request, catalog.track(answer.tracks[0].track_id)
                 )
             bar.update(len(chunk))
     ranking = {
@@ -302,8 +305,7 @@ class EvaluationReport:
         turns (`int`): How many turns count.
         candidates (`int`): How many tracks the catalog has.
         k (`int`): The depth at which every ranking is cut.
-        beam_width (`int`): The width of the beam search that makes the model's ranking; it is exact
-            where the catalog has at most so many distinct tuples of codes.
+        ranking_options (`dict[str, Any]`): How the model ranks, see `RankingOptions`.
         seed (`int`): The seed of intervals and sampled answers.
         resamples (`int`): How many bootstrap resamples the intervals are made from.
         exclude_played (`bool`): Whether tracks already played were taken out of the candidates.
@@ -325,7 +327,7 @@ class EvaluationReport:
     turns: int
     candidates: int
     k: int
-    beam_width: int
+    ranking_options: dict[str, Any]
     seed: int
     resamples: int
     exclude_played: bool
@@ -356,8 +358,7 @@ class EvaluationReport:
             f"{self.turns:,} turns of {self.conversations:,} conversations; seed {self.seed}\n"
             f"candidates: the {self.candidates:,} tracks of the catalog{played}\n"
             f"ranks beyond {self.k} count as not found; ties count at their expected value\n"
-            f"{MODEL} ranks by beam search of width {self.beam_width:,} over the catalog, exact "
-            "where it has at most so many distinct code tuples\n"
+            f"{MODEL} ranks {_how(self.ranking_options)}\n"
             f"turns left out: {left_out}\n"
             f"in brackets: 95 % intervals, {self.resamples:,} resamples of conversations",
             _render("ranking", self.ranking),
@@ -373,6 +374,22 @@ class EvaluationReport:
             ),
         ]
         return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def _how(options: Mapping[str, Any]) -> str:
+    """How the model ranks, in words."""
+    sampled = f"at temperature {options['temperature']:g}, top-p {options['top_p']:g}"
+    constraint = {
+        "catalog": "within the catalog",
+        "grammar": "among all well-formed blocks, looked up",
+        "none": "without constraint, looked up",
+    }[options["constraint"]]
+    return {
+        "beam": f"by beam search of width {options['beam_width']:,} {constraint}",
+        "exact": "exactly: every track by the probability of its five tokens",
+        "sampling": f"{options['draws']:,} blocks sampled {sampled} {constraint}",
+        "expansion": f"what matches one block sampled {sampled} {constraint}",
+    }[options["strategy"]]
 
 
 def _render(title: str, table: Table) -> str:

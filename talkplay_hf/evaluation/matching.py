@@ -9,7 +9,8 @@ from tqdm.auto import tqdm
 
 from talkplay_hf.catalog.schema import Conversation, Message
 from talkplay_hf.errors import InputError
-from talkplay_hf.recommend.recommender import CONSTRAINTS, Recommender
+from talkplay_hf.recommend.options import CONSTRAINTS
+from talkplay_hf.recommend.recommender import Recommender
 
 PAPER_EXACT = 0.497
 

@@ -8,14 +8,11 @@ chance, not the figures of the order in which its tracks happen to stand.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from talkplay_hf.catalog.constraints import Constraint
-from talkplay_hf.catalog.schema import Catalog
 from talkplay_hf.errors import InputError
 
 FloatArray = NDArray[np.float64]
@@ -117,42 +114,6 @@ def top1_share(scores: FloatArray, wanted: BoolArray) -> FloatArray:
     hits = np.count_nonzero(top & wanted, axis=1)
     share: FloatArray = hits / np.maximum(np.count_nonzero(top, axis=1), 1)
     return share
-
-
-@dataclass(frozen=True)
-class _Cell:
-    """One value of a column, for a constraint to look at."""
-
-    value: Any
-
-    def get(self, name: str) -> Any:
-        return self.value
-
-
-class RequestMatcher:
-    """Which tracks of a catalog meet a request: `satisfied`, a column at a time."""
-
-    def __init__(self, catalog: Catalog) -> None:
-        self._catalog = catalog
-        self._column = cache(self._read_column)
-
-    def wanted(self, request: Sequence[Constraint]) -> BoolArray:
-        """Which tracks meet all constraints: `numpy.ndarray` of shape `(tracks,)`, bool."""
-        wanted = np.ones(len(self._catalog), dtype=bool)
-        for constraint in request:
-            values, codes = self._column(constraint.field)
-            met = [constraint.satisfied_by(_Cell(value)) for value in values]
-            wanted &= np.array(met, dtype=bool)[codes]
-        return wanted
-
-    def _read_column(self, name: str) -> tuple[list[Any], NDArray[np.int64]]:
-        """The distinct values of a column, and which of them each track has."""
-        if name != "year" and name not in self._catalog.tracks.column_names:
-            return [None], np.zeros(len(self._catalog), dtype=np.int64)
-        codes: dict[Any, int] = {}
-        column = [tuple(v) if isinstance(v, list) else v for v in self._catalog.column(name)]
-        rows = [codes.setdefault(value, len(codes)) for value in column]
-        return list(codes), np.array(rows, dtype=np.int64)
 
 
 def request_kind(request: Sequence[Constraint]) -> str:

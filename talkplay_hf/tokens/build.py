@@ -25,6 +25,7 @@ from talkplay_hf.tokens.codebooks import (
 )
 from talkplay_hf.tokens.config import DEFAULT_MISSING, MISSING_POLICIES, TalkPlayConfig, check_codes
 from talkplay_hf.tokens.health import distortion, health, training_counts
+from talkplay_hf.tokens.index import CatalogIndex
 from talkplay_hf.tokens.tokenizer import TalkPlayTokenizer
 
 Vectors = tuple[np.ndarray, np.ndarray]
@@ -138,6 +139,8 @@ def tokenize(
             aside / files.CODEBOOKS,
         )
         write_token_catalog(catalog, track_codes, aside / files.TOKEN_CATALOG, known)
+        index = CatalogIndex(track_codes, [book.size for book in codebooks])
+        index.save(aside / files.CATALOG_INDEX)
         labels = label_codes(
             track_codes,
             MODALITIES,

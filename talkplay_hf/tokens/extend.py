@@ -23,6 +23,7 @@ from talkplay_hf.tokens.build import (
 from talkplay_hf.tokens.codebooks import Codebook
 from talkplay_hf.tokens.config import TalkPlayConfig
 from talkplay_hf.tokens.health import health
+from talkplay_hf.tokens.index import CatalogIndex
 from talkplay_hf.tokens.missing import impute
 
 Vectors = tuple[np.ndarray, np.ndarray]
@@ -105,6 +106,7 @@ def add_tracks(
             ignore=shutil.ignore_patterns("checkpoint-*", files.TOKEN_CATALOG),
         )
         write_token_catalog(merged, all_codes, aside / files.TOKEN_CATALOG, known)
+        CatalogIndex(all_codes, config.codes).save(aside / files.CATALOG_INDEX)
         files.write_json(aside / files.CODEBOOK_HEALTH, report)
         grown = replace(
             config,

@@ -22,6 +22,7 @@ SIDE_FILES = {
     "talkplay_config_file": files.TALKPLAY_CONFIG,
     "codebooks_file": files.CODEBOOKS,
     "token_catalog_file": files.TOKEN_CATALOG,
+    "catalog_index_file": files.CATALOG_INDEX,
     "codebook_labels_file": files.CODEBOOK_LABELS,
     "codebook_health_file": files.CODEBOOK_HEALTH,
     "examples_file": files.EXAMPLES,
@@ -266,6 +267,23 @@ def template_rows(
         else {"role": message.role, "content": message.content}
         for message in messages
     ]
+
+
+def continuation_frame(tokenizer: TalkPlayTokenizer) -> tuple[np.ndarray, np.ndarray]:
+    """What the chat template writes around music blocks: the system prompt (paper A.3), the end.
+
+    Args:
+        tokenizer (`TalkPlayTokenizer`): The tokenizer.
+
+    Returns:
+        `tuple[np.ndarray, np.ndarray]`: The ids before the first block and those after the last,
+        int32; the first of the latter is the end of turn.
+    """
+    one = template_rows([Message("music")], [[0] * len(tokenizer.config.codes)])
+    ids = np.array(tokenizer.apply_chat_template(one, return_dict=False), dtype=np.int32)
+    start = int(np.flatnonzero(ids == tokenizer.start_of_music_id)[0])
+    end = int(np.flatnonzero(ids == tokenizer.end_of_music_id)[0])
+    return ids[:start], ids[end + 1 :]
 
 
 def _chat_template(style: str, begin: str | None) -> str:

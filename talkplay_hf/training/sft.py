@@ -22,6 +22,7 @@ from trl import ModelConfig, SFTConfig, SFTTrainer
 
 from talkplay_hf.errors import ArtifactError, ConfigError, MissingExtraError
 from talkplay_hf.hub import files
+from talkplay_hf.hub.weights import write_weight_index
 from talkplay_hf.tokens.config import SCRATCH, TEMPERATURE, TOP_P
 from talkplay_hf.tokens.tokenizer import TalkPlayTokenizer
 from talkplay_hf.training.arguments import TalkPlayArguments, parse_recipe
@@ -344,6 +345,8 @@ def _save(
     check_vocabulary(model, tokenizer)
     with files.staged_folder(out, "model") as aside:
         model.save_pretrained(aside, state_dict=state)
+        # the codebooks and the catalogue index are safetensors files too
+        write_weight_index(aside)
         tokenizer.save_pretrained(aside)
         files.write_json(aside / REPORT, report)
         try:

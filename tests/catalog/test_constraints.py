@@ -40,6 +40,11 @@ TRACK = Track(
         ("year", "lt", "1999.5", True),
         ("tempo", "gt", "119.9", True),
         ("tempo", "le", "120", True),
+        ("tempo", "is", "120", True),
+        ("tempo", "is", "120.0", True),
+        ("tempo", "is", "12", False),
+        ("loudness", "is", "-3", True),
+        ("loudness", "is", "-3.0", False),
         ("loudness", "lt", "-2.5", True),
         # a missing value meets only "not"
         ("album", "is", "x", False),
@@ -106,3 +111,20 @@ def test_is_and_not_are_opposites(found: str, value: str):
     met = [Constraint("artist", op, value).satisfied_by(track) for op in ("is", "not")]
     assert sorted(met) == [False, True]
     assert Constraint("artist", "is", found).satisfied_by(track)
+
+
+@pytest.mark.parametrize(
+    ("constraint", "text"),
+    [
+        (Constraint("year", "ge", "1990"), "year >= 1990"),
+        (Constraint("tempo", "lt", "99.5"), "tempo < 99.5"),
+        (Constraint("artist", "not", "The Band"), "artist not The Band"),
+        (Constraint("tags", "is", "not jazz"), 'tags is "not jazz"'),
+        (Constraint("title", "is", '"Heroes"'), 'title is "\\"Heroes\\""'),
+        (Constraint("album", "is", ""), 'album is ""'),
+        (Constraint("artist", "is", "Notable"), "artist is Notable"),
+        (Constraint("artist", "is", "Not"), 'artist is "Not"'),
+    ],
+)
+def test_a_constraint_reads_as_a_rule(constraint: Constraint, text: str):
+    assert str(constraint) == text

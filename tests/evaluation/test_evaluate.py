@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from talkplay_hf.catalog.constraints import Constraint
 from talkplay_hf.catalog.schema import Catalog, Conversation, Message, Playlist, Track
 from talkplay_hf.errors import InputError
 from talkplay_hf.evaluation.evaluate import EvaluationReport, collect_turns, evaluate
-from talkplay_hf.recommend.recommender import BEAM_WIDTH
+from talkplay_hf.recommend.options import BEAM_WIDTH, RankingOptions
 
 GENRE = {"t0": "rock", "t1": "rock", "t2": "jazz", "t3": "jazz", "t4": "folk"}
 YEAR = {"t0": "1991", "t1": "2005", "t2": "1992", "t3": "2006", "t4": "1993"}
@@ -73,17 +74,42 @@ class FakeRecommender:
     asked: list[int] = field(default_factory=list)
     seeds: list[int] = field(default_factory=list)
     excluded: set[bool] = field(default_factory=set)
+    ranking_seeds: list[int] = field(default_factory=list)
+    options: dict[str, Any] = field(default_factory=dict)
 
-    def rank(self, messages: list[Message], *, k: int, exclude_played: bool) -> list[Scored]:
-        assert messages[-1].role == "user"
-        self.asked.append(k)
+    def rank_batch(
+        self,
+        chats: list[list[Message]],
+        *,
+        k: int,
+        exclude_played: bool,
+        seeds: list[int],
+        **options: Any,
+    ) -> list[list[Scored]]:
+        assert all(messages[-1].role == "user" for messages in chats)
+        self.asked += [k] * len(chats)
+        self.ranking_seeds += seeds
+        self.options = options
         self.excluded.add(exclude_played)
-        return [Scored(self.catalog.track(t), score) for t, score in self.pick(messages)]
+        return [
+            [Scored(self.catalog.track(t), score) for t, score in self.pick(messages)]
+            for messages in chats
+        ]
 
-    def chat(self, messages: list[Message], *, seed: int, exclude_played: bool) -> Said:
-        self.seeds.append(seed)
+    def chat_batch(
+        self,
+        chats: list[list[Message]],
+        *,
+        seeds: list[int],
+        exclude_played: bool,
+        max_new_tokens: int,
+    ) -> list[Said]:
+        assert max_new_tokens == 0
+        self.seeds += seeds
         self.excluded.add(exclude_played)
-        return Said([self.catalog.track(t) for t, _ in self.pick(messages)[:1]])
+        return [
+            Said([self.catalog.track(t) for t, _ in self.pick(messages)[:1]]) for messages in chats
+        ]
 
 
 def wanted(messages: Sequence[Message]) -> str:
@@ -199,9 +225,28 @@ def test_the_report_tells_how_the_model_ranks(
     catalog: Catalog, conversations: list[Conversation]
 ) -> None:
     report = run(lambda m: [], conversations, catalog)
-    assert report.beam_width == report.to_dict()["beam_width"] == BEAM_WIDTH
+    assert report.to_dict()["ranking_options"]["beam_width"] == BEAM_WIDTH
     assert f"talkplay ranks by beam search of width {BEAM_WIDTH}" in report.summary()
-    assert run(lambda m: [], conversations, catalog, k=999).beam_width == 999
+    assert run(lambda m: [], conversations, catalog, k=999).ranking_options["beam_width"] == 999
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (RankingOptions("exact"), "ranks exactly"),
+        (RankingOptions("sampling", "grammar", draws=7), "7 blocks sampled at temperature 1"),
+        (RankingOptions("expansion", "none"), "one block sampled at temperature 1, top-p 0.9 with"),
+    ],
+)
+def test_the_model_ranks_as_it_is_told(
+    options: RankingOptions, said: str, catalog: Catalog, conversations: list[Conversation]
+) -> None:
+    model = FakeRecommender(catalog, lambda m: [])
+    report = evaluate(model, conversations, catalog, seed=5, baselines=(), ranking=options)
+    assert said in report.summary()
+    assert model.options["strategy"] == report.ranking_options["strategy"] == options.strategy
+    assert model.options["constraint"] == options.constraint
+    assert model.ranking_seeds == [5, 6, 7, 8]
 
 
 def test_the_model_is_asked_for_k_tracks(
@@ -348,7 +393,6 @@ def test_a_folder_is_loaded(
 
     module = ModuleType("talkplay_hf.recommend.recommender")
     module.Recommender = Recommender  # type: ignore[attr-defined]
-    module.BEAM_WIDTH = BEAM_WIDTH  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "talkplay_hf.recommend.recommender", module)
     report = evaluate(tmp_path, conversations, catalog, baselines=())
     assert loaded == [str(tmp_path)]

@@ -9,13 +9,11 @@ from itertools import pairwise, permutations
 import numpy as np
 import pytest
 
-from talkplay_hf.catalog.constraints import Constraint, satisfied
-from talkplay_hf.catalog.schema import Catalog, Track
+from talkplay_hf.catalog.constraints import Constraint
 from talkplay_hf.errors import InputError
 from talkplay_hf.evaluation.metrics import (
     ClusterBootstrap,
     LabelRanks,
-    RequestMatcher,
     label_ranks,
     ranking_metrics,
     request_kind,
@@ -188,29 +186,6 @@ def test_bootstrap_refuses_what_it_cannot_do() -> None:
         ClusterBootstrap(["a"], resamples=0)
     with pytest.raises(InputError, match="at least one turn"):
         ClusterBootstrap(["a", "b"]).figure(np.ones(2), np.zeros(2, bool))
-
-
-def test_matcher_agrees_with_satisfied_on_every_track() -> None:
-    tracks = [
-        Track("a", "A", "Ann", release_date="1991", tags=("Rock", "calm"), extra={"genre": "rock"}),
-        Track("b", "B", "Bob", tags=("calm",), tempo=120.0, extra={"genre": "Jazz"}),
-        Track("c", "C", "ann", release_date="2004-05", extra={"genre": None}),
-    ]
-    catalog = Catalog.from_tracks(tracks)
-    matcher = RequestMatcher(catalog)
-    requests = [
-        (Constraint("artist", "is", "ANN"),),
-        (Constraint("tags", "is", "calm"), Constraint("tags", "not", "rock")),
-        (Constraint("year", "ge", "1990"), Constraint("year", "lt", "2000")),
-        (Constraint("genre", "is", "jazz"), Constraint("tempo", "gt", "100")),
-        (Constraint("genre", "not", "rock"),),
-        (Constraint("mood", "is", "calm"),),
-        (Constraint("mood", "not", "calm"),),
-    ]
-    found = [matcher.wanted(request).tolist() for request in requests]
-    assert found == [[satisfied(request, track) for track in tracks] for request in requests]
-    assert found[0] == [True, False, True]
-    assert found[2] == [True, False, False]
 
 
 def test_request_kind() -> None:

@@ -1,5 +1,7 @@
 """The lookup against a reading of paper 4.4 that tries all 31 subsets in order."""
 
+import sys
+from collections.abc import Sequence
 from itertools import combinations
 
 import numpy as np
@@ -7,43 +9,72 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from talkplay_hf.errors import InputError
-from talkplay_hf.recommend.lookup import WeightedLookup
+from talkplay_hf.errors import InputError, MissingExtraError
+from talkplay_hf.recommend.lookup import Ranking, WeightedLookup
+from talkplay_hf.recommend.lookup.counts import Split, count_matches
+from talkplay_hf.tokens.index import CatalogIndex
 
 WEIGHTS = (25, 16, 9, 4, 1)
 SIZES = (3, 3, 2, 3, 2)
 ROW = st.tuples(*(st.integers(0, size - 1) for size in SIZES))
+Group = tuple[bool, tuple[int, ...], list[int]]
 
 
-def subsets(weights: tuple[int, ...]) -> list[tuple[int, ...]]:
+def subsets(weights: Sequence[int]) -> list[tuple[int, ...]]:
     """Non-empty sets of modalities by falling sum of weights; ties: the earliest modality first."""
-    every = [c for n in range(1, 6) for c in combinations(range(5), n)]
+    depth = len(weights)
+    every = [c for n in range(1, depth + 1) for c in combinations(range(depth), n)]
     return sorted(
-        every, key=lambda c: (-sum(weights[m] for m in c), [m not in c for m in range(5)])
+        every, key=lambda c: (-sum(weights[m] for m in c), [m not in c for m in range(depth)])
     )
 
 
 def naive(
     codes: np.ndarray,
-    query: tuple[int, ...],
-    weights: tuple[int, ...],
-    missing: tuple[int | None, ...],
-    allowed: np.ndarray,
-) -> tuple[list[int], tuple[int, ...], bool]:
-    rows = [row for row in range(len(codes)) if allowed[row]]
-    exact = [row for row in rows if tuple(codes[row]) == query]
-    if exact:
-        return exact, (0, 1, 2, 3, 4), True
-    for subset in subsets(weights):
-        if any(query[m] == missing[m] for m in subset):
-            continue
+    query: Sequence[int],
+    weights: Sequence[int],
+    missing: Sequence[int | None],
+    allowed: np.ndarray | None,
+) -> list[Group]:
+    """All tracks in order: exact, subset, rows."""
+    rows = [row for row in range(len(codes)) if allowed is None or allowed[row]]
+    groups: list[Group] = []
+
+    def take(exact: bool, subset: tuple[int, ...]) -> None:
         found = [row for row in rows if all(codes[row][m] == query[m] for m in subset)]
         if found:
-            return found, subset, False
-    return [], (), False
+            groups.append((exact, subset, found))
+            rows[:] = [row for row in rows if row not in found]
+
+    take(True, tuple(range(len(query))))
+    for subset in subsets(weights):
+        if not any(query[m] == missing[m] for m in subset):
+            take(False, subset)
+    return groups
 
 
-@settings(deadline=None, max_examples=300)
+def agrees(
+    lookup: WeightedLookup, query: Sequence[int], allowed: np.ndarray | None, wanted: list[Group]
+) -> None:
+    match = lookup.find(query, allowed)
+    exact, modalities, rows = wanted[0] if wanted else (False, (), [])
+    assert (match.exact, match.modalities, match.rows.tolist()) == (exact, modalities, rows)
+    every = [(subset, row) for _, subset, found in wanted for row in found]
+    for k in (1, 3, len(every) + 2):
+        ranking = lookup.top(query, k, allowed)
+        assert listed(lookup, ranking) == every[:k]
+        shuffled = lookup.top(query, k, allowed, np.random.default_rng(k))
+        assert shuffled.groups.tolist() == ranking.groups.tolist()
+        assert set(listed(lookup, shuffled)) <= set(every)
+        assert len(set(shuffled.rows.tolist())) == min(k, len(every))
+
+
+def listed(lookup: WeightedLookup, ranking: Ranking) -> list[tuple[tuple[int, ...], int]]:
+    pairs = zip(ranking.groups.tolist(), ranking.rows.tolist(), strict=True)
+    return [(lookup.subsets[group], row) for group, row in pairs]
+
+
+@settings(deadline=None, max_examples=150)
 @given(
     rows=st.lists(ROW, min_size=1, max_size=25),
     query=ROW,
@@ -63,10 +94,136 @@ def test_equals_trying_every_subset_in_order(
     missing = tuple(size - 1 if reserve else None for size in SIZES)
     lookup = WeightedLookup(codes, SIZES, weights, missing)
     for allowed in (None, np.array(mask)):
-        match = lookup.find(query, allowed)
-        everyone = np.ones(len(rows), dtype=bool)
-        wanted = naive(codes, query, weights, missing, everyone if allowed is None else allowed)
-        assert (match.rows.tolist(), match.modalities, match.exact) == wanted
+        agrees(lookup, query, allowed, naive(codes, query, weights, missing, allowed))
+
+
+@settings(deadline=None, max_examples=40)
+@given(sizes=st.lists(st.sampled_from([1, 2, 3, 255, 256]), min_size=1, max_size=6), data=st.data())
+def test_other_modalities_and_sizes_equal_it_too(sizes: list[int], data: st.DataObject) -> None:
+    weights = data.draw(st.tuples(*[st.integers(1, 9)] * len(sizes)))
+    seed = data.draw(st.integers(0, 1000))
+    # only the last codes of a codebook, where an overflow of the type would show
+    rng = np.random.default_rng(seed)
+    codes = np.array(sizes) - 1 - rng.integers(0, np.minimum(sizes, 2), (12, len(sizes)))
+    lookup = WeightedLookup(codes, sizes, weights, [None] * len(sizes))
+    for query in (codes[0].tolist(), [0] * len(sizes)):
+        agrees(lookup, query, None, naive(codes, query, weights, [None] * len(sizes), None))
+
+
+def catalogue(kind: str, tracks: int = 70_000) -> tuple[np.ndarray, np.ndarray]:
+    """Codes of many tracks, and queries: tracks with none to all of their codes replaced."""
+    rng = np.random.default_rng(5)
+    if kind == "few":
+        codes = rng.integers(0, 2, (12, 5))
+    elif kind == "random":
+        codes = rng.integers(0, 64, (tracks, 5))
+    else:
+        popular = 1 / np.arange(1, 65)
+        codes = rng.choice(64, size=(tracks, 5), p=popular / popular.sum())
+        # lists of several chunks
+        codes[rng.random(tracks) < 0.97, 0] = 0
+        codes[rng.random(tracks) < 0.97, 3] = 63
+    queries = codes[rng.integers(0, len(codes), 120)]
+    others = codes[rng.integers(0, len(codes), 120)]
+    # the rarest of all, so that buckets of frequent codes are reached
+    others[::3] = 62
+    queries = np.where(rng.random((120, 5)) < np.arange(120)[:, None] / 120, others, queries)
+    # no track has code 64: only the frequent codes match, in buckets of several chunks
+    queries[[0, 60]] = [[0, 64, 64, 63, 64], [0, 64, 64, 64, 64]]
+    return codes, queries
+
+
+def brute(codes: np.ndarray, query: np.ndarray, missing: int | None) -> list[Group]:
+    """The naive order by one pass over all tracks."""
+    equal = codes == query
+    marks = (equal & (query != (-1 if missing is None else missing))) @ (1 << np.arange(5))
+    exact = equal.all(axis=1)
+    groups: list[Group] = []
+    if exact.any():
+        groups.append((True, (0, 1, 2, 3, 4), np.flatnonzero(exact).tolist()))
+    for subset in subsets(WEIGHTS):
+        found = np.flatnonzero((marks == sum(1 << m for m in subset)) & ~exact)
+        if len(found):
+            groups.append((False, subset, found.tolist()))
+    return groups
+
+
+@pytest.mark.parametrize("missing", [None, 63])
+@pytest.mark.parametrize("kind", ["random", "skewed"])
+def test_long_lists_equal_one_pass_over_all_tracks(kind: str, missing: int | None) -> None:
+    codes, queries = catalogue(kind)
+    lookup = WeightedLookup(codes, (65,) * 5, WEIGHTS, [missing] * 5)
+    for query in queries[::3]:
+        wanted = brute(codes, query, missing)
+        match = lookup.find(query.tolist())
+        assert (match.exact, match.modalities) == wanted[0][:2]
+        assert match.rows.tolist() == wanted[0][2]
+        every = [(subset, row) for _, subset, rows in wanted for row in rows]
+        for k in (10, 5_000):
+            assert listed(lookup, lookup.top(query.tolist(), k)) == every[:k]
+
+
+@pytest.mark.parametrize("kind", ["few", "random", "skewed"])
+def test_numba_gives_what_numpy_gives(kind: str) -> None:
+    pytest.importorskip("numba")
+    codes, queries = catalogue(kind)
+    allowed = np.random.default_rng(0).random(len(codes)) < 0.5
+    for missing in (None, 63):
+        plain, compiled = (
+            WeightedLookup(codes, (65,) * 5, WEIGHTS, [missing] * 5, compiled=on)
+            for on in (False, True)
+        )
+        for query in queries[::3].tolist():
+            for mask in (None, allowed, ~allowed & False):
+                a, b = plain.find(query, mask), compiled.find(query, mask)
+                assert (a.exact, a.modalities) == (b.exact, b.modalities)
+                assert a.rows.dtype == b.rows.dtype == np.int32
+                assert np.array_equal(a.rows, b.rows)
+                for rng in (False, True):
+                    for k in (2, 200):
+                        one, two = (
+                            lookup.top(query, k, mask, np.random.default_rng(1) if rng else None)
+                            for lookup in (plain, compiled)
+                        )
+                        assert np.array_equal(one.rows, two.rows)
+                        assert np.array_equal(one.groups, two.groups)
+
+
+def test_without_numba_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "numba", None)
+    with pytest.raises(MissingExtraError, match=r"talkplay-hf\[speed\]"):
+        WeightedLookup(np.zeros((1, 5), int), (4,) * 5, WEIGHTS, [None] * 5, compiled=True)
+
+
+def test_a_batch_equals_one_by_one() -> None:
+    codes, queries = catalogue("skewed", 3_000)
+    lookup = WeightedLookup(codes, (65,) * 5, WEIGHTS, [63] * 5)
+    shared = np.random.default_rng(1).random(len(codes)) < 0.3
+    each = [None if at % 3 == 0 else np.roll(shared, at) for at in range(len(queries))]
+    for allowed, masks in (
+        (None, [None] * len(queries)),
+        (shared, [shared] * len(queries)),
+        (each, each),
+        (np.array([shared, ~shared] * 60), [shared, ~shared] * 60),
+    ):
+        batch = lookup.find_batch(queries, allowed)
+        for query, mask, match in zip(queries.tolist(), masks, batch, strict=True):
+            single = lookup.find(query, mask)
+            assert (match.exact, match.modalities) == (single.exact, single.modalities)
+            assert match.rows.tolist() == single.rows.tolist()
+    assert any(match.exact for match in batch)
+    assert not all(match.exact for match in batch)
+
+
+def test_the_sorted_keys_of_the_catalogue_index_serve_as_well() -> None:
+    codes, queries = catalogue("skewed", 2_000)
+    own = WeightedLookup(codes, (65,) * 5, WEIGHTS, [63] * 5)
+    shared = WeightedLookup(
+        codes, (65,) * 5, WEIGHTS, [63] * 5, index=CatalogIndex(codes, (65,) * 5)
+    )
+    for query in [*codes[:50].tolist(), *queries.tolist()]:
+        assert own.find(query).rows.tolist() == shared.find(query).rows.tolist()
+        assert own.find(query).modalities == shared.find(query).modalities
 
 
 def lookup_of(*rows: tuple[int, ...], missing: int | None = None) -> WeightedLookup:
@@ -86,6 +243,19 @@ def test_a_missing_code_never_counts_alone_but_does_in_an_exact_match() -> None:
     assert lookup.find((0, 1, 2, 3, 3)).exact
 
 
+def test_tracks_that_differ_only_in_what_they_miss_rank_after_the_exact_match() -> None:
+    lookup = lookup_of(
+        (0, 1, 2, 0, 0), (0, 1, 2, 3, 3), (0, 1, 2, 1, 1), (3, 3, 3, 3, 3), missing=3
+    )
+    ranking = lookup.top((0, 1, 2, 3, 3), 10)
+    assert ranking.rows.tolist() == [1, 0, 2]
+    assert [lookup.subsets[group] for group in ranking.groups] == [
+        (0, 1, 2, 3, 4),
+        (0, 1, 2),
+        (0, 1, 2),
+    ]
+
+
 def test_drawing_is_from_the_bucket_and_repeats_with_the_seed() -> None:
     match = lookup_of(*[(0, 0, 0, 0, 0)] * 4, (1, 1, 1, 1, 1)).find((0, 0, 0, 0, 0))
     rng = np.random.default_rng(0)
@@ -96,15 +266,94 @@ def test_drawing_is_from_the_bucket_and_repeats_with_the_seed() -> None:
     assert match.draw(None) == 0
 
 
+def test_ties_are_shuffled_over_the_whole_bucket_and_repeat_with_the_seed() -> None:
+    lookup = lookup_of(*[(0, 0, 0, 0, 0)] * 6, (0, 0, 0, 0, 1))
+    firsts = {
+        int(lookup.top((0,) * 5, 1, None, np.random.default_rng(seed)).rows[0])
+        for seed in range(60)
+    }
+    assert firsts == set(range(6))
+    one, two = (lookup.top((0,) * 5, 7, None, np.random.default_rng(3)) for _ in range(2))
+    assert one.rows.tolist() == two.rows.tolist()
+    assert one.rows.tolist()[-1] == 6
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_an_exact_match_is_not_ranked_again_as_a_partial_one(compiled: bool) -> None:
+    if compiled:
+        pytest.importorskip("numba")
+    codes = np.array([[0] * 5] * 3 + [[0, 1, 1, 1, 1]] * 2)
+    lookup = WeightedLookup(codes, (4,) * 5, WEIGHTS, [None] * 5, compiled=compiled)
+    for seed in range(10):
+        rows = lookup.top((0,) * 5, 5, None, np.random.default_rng(seed)).rows.tolist()
+        assert (set(rows[:3]), set(rows[3:])) == ({0, 1, 2}, {3, 4})
+
+
 def test_where_nothing_matches_nothing_is_drawn() -> None:
-    match = lookup_of((0, 0, 0, 0, 0)).find((1, 1, 1, 1, 1))
+    lookup = lookup_of((0, 0, 0, 0, 0))
+    match = lookup.find((1, 1, 1, 1, 1))
     assert match.draw(np.random.default_rng(0)) is None
     assert match.draw(None) is None
+    assert lookup.top((1, 1, 1, 1, 1), 5).rows.tolist() == []
+
+
+def test_what_was_found_cannot_damage_the_lookup() -> None:
+    lookup = lookup_of((0, 0, 0, 0, 0), (0, 1, 1, 1, 1))
+    for query in ((0, 0, 0, 0, 0), (0, 2, 2, 2, 2)):
+        with pytest.raises(ValueError, match="read-only"):
+            lookup.find(query).rows[:] = 7
 
 
 @pytest.mark.parametrize(
     "query", [(), (0,) * 4, (0,) * 6, (4, 0, 0, 0, 0), (0, 0, 0, 0, -1), (0, 0, 99, 0, 0)]
 )
 def test_a_query_that_does_not_fit_is_refused(query: tuple[int, ...]) -> None:
-    with pytest.raises(InputError, match="do not fit"):
-        lookup_of((0, 0, 0, 0, 0)).find(query)
+    lookup = lookup_of((0, 0, 0, 0, 0))
+    for look in (lookup.find, lambda q: lookup.top(q, 1), lambda q: lookup.find_batch([q])):
+        with pytest.raises(InputError, match="do not fit"):
+            look(query)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"weights": (1, 2)}, "same modalities"),
+        ({"weights": (1, 2, 3, 4, 0)}, "positive"),
+        ({"sizes": (3,) * 5}, "beyond"),
+        ({"sizes": (2**13,) * 5}, "62 bits"),
+    ],
+)
+def test_arguments_that_do_not_fit_are_refused(changed: dict[str, object], message: str) -> None:
+    arguments = {"sizes": (4,) * 5, "weights": WEIGHTS, "missing": [None] * 5, **changed}
+    with pytest.raises(InputError, match=message):
+        WeightedLookup(np.full((2, 5), 3), **arguments)
+
+
+def test_less_than_one_track_and_masks_for_other_queries_are_refused() -> None:
+    lookup = lookup_of((0, 0, 0, 0, 0))
+    with pytest.raises(InputError, match="k = 0"):
+        lookup.top((0,) * 5, 0)
+    with pytest.raises(InputError, match="2 masks"):
+        lookup.find_batch(np.zeros((3, 5), int), [None, None])
+
+
+def test_matches_are_counted_by_what_they_share_warm_and_cold() -> None:
+    lookup = lookup_of((0, 0, 0, 0, 0), (1, 1, 1, 1, 1), (1, 1, 1, 1, 0), (2, 2, 2, 2, 2))
+    warm = np.array([True, False, True, True])
+    same = [[0] * 5, [0] * 5, [1] * 5]
+    queries = np.array([*same, [1, 1, 1, 1, 2], [3, 3, 3, 3, 1], [3] * 5])
+    counts = count_matches(lookup, queries, warm)
+    assert counts.queries == 6
+    assert counts.exact == Split(warm=2, cold=1)
+    assert counts.partial == {(0, 1, 2, 3): Split(0, 1), (4,): Split(0, 1)}
+    assert list(counts.partial) == [(0, 1, 2, 3), (4,)]
+    assert counts.none == 1
+    assert counts.distinct == Split(1, 1)
+    assert counts.tracks == Split(3, 1)
+    drawn = {
+        count_matches(lookup, queries, warm, rng=np.random.default_rng(seed)).partial[0, 1, 2, 3]
+        for seed in range(20)
+    }
+    assert drawn == {Split(0, 1), Split(1, 0)}
+    with pytest.raises(InputError, match="warm"):
+        count_matches(lookup, queries, warm[:3])

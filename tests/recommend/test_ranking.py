@@ -1,133 +1,272 @@
-"""Ranking over the trie against teacher forcing of every track."""
+"""The four ways to rank, against teacher forcing of every track."""
+
+from itertools import groupby
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from chatting import REQUEST, played
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from transformers import LlamaForCausalLM
 
+from talkplay_hf.errors import InputError, NoTrackError
+from talkplay_hf.recommend.answers import ScoredTrack
+from talkplay_hf.recommend.decoding.fallback import score_tuples
 from talkplay_hf.recommend.grammar import MusicVocabulary
-from talkplay_hf.recommend.ranking import RankedLeaves, rank_leaves
 from talkplay_hf.recommend.recommender import Recommender
-from talkplay_hf.tokens.build import read_token_catalog
-from talkplay_hf.tokens.index import CatalogIndex
 from talkplay_hf.tokens.tokenizer import TalkPlayTokenizer
 
-CHAT = [{"role": "user", "content": "a slow song for the night"}]
+STRATEGIES = ("beam", "exact", "sampling", "expansion")
+WAYS = [
+    {"strategy": strategy, "constraint": constraint}
+    for strategy in STRATEGIES
+    for constraint in ("catalog", "grammar", "none")
+    if strategy != "exact" or constraint == "catalog"
+]
+CLOSE = 1e-4
 
 
-@pytest.fixture(scope="module")
-def codes(tokenizer: TalkPlayTokenizer) -> np.ndarray:
-    return read_token_catalog(tokenizer.side_file("token_catalog_file"))[1]
+def ids_of(ranking: list[ScoredTrack]) -> list[str]:
+    return [scored.track.track_id for scored in ranking]
 
 
-@pytest.fixture(scope="module")
-def prompt(recommender: Recommender) -> list[int]:
-    return recommender.prompt_ids(recommender.messages(CHAT))
-
-
-@pytest.fixture(scope="module")
-def forced(
-    tiny_model: LlamaForCausalLM,
-    tokenizer: TalkPlayTokenizer,
-    codes: np.ndarray,
-    prompt: list[int],
-) -> dict[tuple[int, ...], float]:
-    """The log-probability of each tuple's five tokens, one forward pass a tuple."""
+def forced(recommender: Recommender, chat: Any, **history: Any) -> dict[tuple[int, ...], float]:
+    """The log-probability of each tuple's five tokens, each read whole after the chat."""
+    prompt = [*recommender.prompt_ids(chat, **history), recommender.tokenizer.start_of_music_id]
     scores = {}
-    for row in {tuple(row) for row in codes.tolist()}:
-        block = tokenizer.block_ids(row)
-        ids = torch.tensor([prompt + block[:-1]])
+    offsets = recommender.tokenizer.code_offsets[:-1]
+    for codes in set(map(recommender.codes, recommender.track_ids)):
+        tokens = (offsets + np.array(codes)).tolist()
         with torch.inference_mode():
-            logits = tiny_model(ids).logits[0].double()
-        log_probs = logits[len(prompt) : -1].log_softmax(dim=-1)
-        scores[row] = float(log_probs.gather(1, ids[0, len(prompt) + 1 :, None]).sum())
+            logits = recommender.model(torch.tensor([prompt + tokens])).logits[0].double()
+        log_probs = logits[len(prompt) - 1 : -1].log_softmax(dim=-1)
+        scores[codes] = float(log_probs.gather(1, torch.tensor(tokens)[:, None]).sum())
     return scores
 
 
-def ranked(
-    model: LlamaForCausalLM,
-    tokenizer: TalkPlayTokenizer,
-    codes: np.ndarray,
-    prompt: list[int],
-    width: int,
-    allowed: np.ndarray | None = None,
-) -> tuple[RankedLeaves, list[tuple[int, ...]]]:
-    index = CatalogIndex(codes, tokenizer.config.codes)
-    found = rank_leaves(
-        model, prompt, MusicVocabulary.of(tokenizer), index, width=width, allowed=allowed
+def assert_like(ranking: list[ScoredTrack], other: list[ScoredTrack]) -> None:
+    """The same tracks with scores as close as sums of floats are."""
+    assert dict(zip(ids_of(ranking), (s.codes for s in ranking), strict=True)) == dict(
+        zip(ids_of(other), (s.codes for s in other), strict=True)
     )
-    return found, [tuple(codes[index.tracks(leaf)[0]].tolist()) for leaf in found.leaves.tolist()]
+    found = {scored.track.track_id: scored.score for scored in other}
+    for scored in ranking:
+        assert scored.score == pytest.approx(found[scored.track.track_id], abs=CLOSE)
 
 
-@pytest.mark.parametrize("share", [1, 3, 60])
-def test_a_wide_beam_is_exact(
-    tiny_model: LlamaForCausalLM,
-    tokenizer: TalkPlayTokenizer,
-    codes: np.ndarray,
-    prompt: list[int],
-    forced: dict[tuple[int, ...], float],
-    share: int,
+# --- order, ties, names ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("k", [1, 7, 10_000])
+def test_a_ranking_has_its_order_and_its_names(
+    recommender: Recommender, way: dict[str, str], k: int
 ) -> None:
-    allowed = np.arange(len(codes)) % share == 0
-    mask = None if share == 1 else allowed
-    found, tuples = ranked(tiny_model, tokenizer, codes, prompt, 10_000, mask)
-    assert set(tuples) == {tuple(row) for row in codes[allowed].tolist()}
-    assert len(tuples) == len(set(tuples))
-    np.testing.assert_allclose(found.scores, [forced[t] for t in tuples], atol=1e-4)
-    assert (np.diff(found.scores) <= 0).all()
+    # without constraint a random model writes no block, and nothing is found
+    found = recommender.rank(REQUEST, k=k, seed=3, draws=30, **way)
+    keys = [(-round(scored.score, 4), scored.track.track_id) for scored in found]
+    assert keys == sorted(keys)
+    assert len(set(ids_of(found))) == len(found)
+    modalities = recommender.tokenizer.config.modalities
+    for scored in found:
+        own = recommender.codes(scored.track.track_id)
+        same = [a == b for a, b in zip(scored.codes, own, strict=True)]
+        assert scored.matched
+        assert set(scored.matched) <= {
+            m for m, equal in zip(modalities, same, strict=True) if equal
+        }
+        if all(same):
+            assert scored.matched == tuple(modalities)
+    if way["constraint"] == "catalog" and way["strategy"] != "sampling":
+        least = 60 if way["strategy"] in ("beam", "exact") else 1
+        assert len(found) >= min(k, least)
+    assert recommender.rank(REQUEST, k=k, seed=3, draws=30, **way) == found
 
 
-@pytest.mark.parametrize("width", [1, 4])
-def test_a_narrow_beam_gives_some_with_the_same_scores(
-    tiny_model: LlamaForCausalLM,
-    tokenizer: TalkPlayTokenizer,
-    codes: np.ndarray,
-    prompt: list[int],
-    forced: dict[tuple[int, ...], float],
-    width: int,
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("k", [1, 4])
+def test_k_ends_after_a_whole_group_of_ties(
+    recommender: Recommender, way: dict[str, str], k: int
 ) -> None:
-    found, tuples = ranked(tiny_model, tokenizer, codes, prompt, width)
-    assert len(set(tuples)) == len(tuples) == width
-    np.testing.assert_allclose(found.scores, [forced[t] for t in tuples], atol=1e-4)
+    everything = recommender.rank(REQUEST, k=1000, seed=3, **way)
+    some = recommender.rank(REQUEST, k=k, seed=3, **way)
+    assert ids_of(some) == ids_of(everything)[: len(some)]
+    assert len(some) >= min(k, len(everything))
+    levels = [round(scored.score, 4) for scored in everything]
+    if some:
+        assert some[-1].score == pytest.approx(everything[len(some) - 1].score, abs=CLOSE)
+        assert levels[len(some) - 1] not in levels[len(some) :]
+        # the groups before the last one do not make up k tracks
+        assert len([level for level in levels if level > levels[len(some) - 1]]) < k
 
 
-def test_the_list_has_whole_groups_in_catalog_order(
-    recommender: Recommender, codes: np.ndarray, forced: dict[tuple[int, ...], float]
+def test_tracks_of_one_tuple_are_in_the_order_of_their_ids(recommender: Recommender) -> None:
+    found = recommender.rank(REQUEST, k=60)
+    groups = [list(group) for _, group in groupby(found, key=lambda scored: scored.codes)]
+    assert max(map(len, groups)) > 1
+    assert len(groups) == len({scored.codes for scored in found})
+    for group in groups:
+        assert ids_of(group) == sorted(ids_of(group))
+
+
+# --- scores ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "way", [{"strategy": "beam", "beam_width": 1000}, {"strategy": "exact"}], ids=str
+)
+@pytest.mark.parametrize("share", [1, 3, 30])
+def test_a_wide_beam_and_the_exact_ranking_are_those_of_teacher_forcing(
+    recommender: Recommender, way: dict[str, Any], share: int
 ) -> None:
-    everything = recommender.rank(CHAT, k=len(codes))
-    assert sorted(s.track.track_id for s in everything) == sorted(recommender.track_ids)
-    for scored in everything:
+    left = recommender.track_ids[::share]
+    heard = [track for track in recommender.track_ids if track not in left]
+    wanted = forced(recommender, REQUEST, history=heard)
+    found = recommender.rank(REQUEST, k=60, history=heard, **way)
+    assert sorted(ids_of(found)) == sorted(left)
+    for scored in found:
         assert scored.codes == recommender.codes(scored.track.track_id)
-        assert scored.score == pytest.approx(forced[scored.codes], abs=1e-4)
-    groups: dict[tuple[int, ...], list[str]] = {}
-    for scored in everything:
-        groups.setdefault(scored.codes, []).append(scored.track.track_id)
-    assert [i for ids in groups.values() for i in ids] == [s.track.track_id for s in everything]
-    for group, ids in groups.items():
-        rows = [row for row, code in enumerate(codes.tolist()) if tuple(code) == group]
-        assert ids == [recommender.track_ids[row] for row in rows]
-    assert max(map(len, groups.values())) > 1
+        assert scored.score == pytest.approx(wanted[scored.codes], abs=CLOSE)
 
 
-@pytest.mark.parametrize("k", [1, 2, 5])
-def test_k_ends_after_a_whole_group(recommender: Recommender, k: int) -> None:
-    everything = recommender.rank(CHAT, k=1000)
-    some = recommender.rank(CHAT, k=k)
-    assert [s.track.track_id for s in some] == [s.track.track_id for s in everything[: len(some)]]
-    assert len(some) >= k
-    assert some[-1].codes != everything[len(some)].codes
-    assert len({s.codes for s in some[:k]}) == len({s.codes for s in some})
+def test_the_best_of_an_exact_ranking_are_the_best_of_all(recommender: Recommender) -> None:
+    everything = recommender.rank(REQUEST, k=60, strategy="exact")
+    for k in (1, 4, 20):
+        some = recommender.rank(REQUEST, k=k, strategy="exact")
+        assert_like(some, everything[: len(some)])
 
 
-def test_played_tracks_are_left_out(recommender: Recommender) -> None:
-    first = recommender.rank(CHAT, k=1)[0].track.track_id
-    chat = [
-        *CHAT,
-        {"role": "music", "track_id": first},
-        {"role": "assistant", "content": "There."},
-        {"role": "user", "content": "another"},
+@pytest.mark.parametrize("constraint", ["catalog", "grammar"])
+def test_sampled_blocks_have_the_scores_of_the_model(
+    recommender: Recommender, constraint: str
+) -> None:
+    found = recommender.rank(
+        REQUEST, k=60, strategy="sampling", constraint=constraint, draws=40, seed=0
+    )
+    prompt = [*recommender.prompt_ids(REQUEST), recommender.tokenizer.start_of_music_id]
+    codes = np.array([scored.codes for scored in found])
+    words = MusicVocabulary.of(recommender.tokenizer)
+    wanted = score_tuples(recommender.model, prompt, codes, words)
+    np.testing.assert_allclose([scored.score for scored in found], wanted, atol=CLOSE)
+    seeds = [
+        ids_of(recommender.rank(REQUEST, strategy="sampling", draws=5, seed=seed))
+        for seed in range(5)
     ]
-    without = {s.track.track_id for s in recommender.rank(chat, k=1000)}
-    assert without == set(recommender.track_ids) - {first}
-    within = {s.track.track_id for s in recommender.rank(chat, k=1000, exclude_played=False)}
-    assert within == set(recommender.track_ids)
+    assert len(set(map(tuple, seeds))) > 1
+
+
+def test_expansion_goes_by_what_is_shared_with_the_sampled_block(recommender: Recommender) -> None:
+    found = recommender.rank(REQUEST, k=60, strategy="expansion", seed=1)
+    assert len({scored.codes for scored in found}) == 1
+    assert recommender.codes(found[0].track.track_id) == found[0].codes
+    assert len(found[0].matched) == 5
+    weights = dict(zip(recommender.tokenizer.config.modalities, (25, 16, 9, 4, 1), strict=True))
+    sums = [sum(weights[name] for name in scored.matched) for scored in found]
+    assert sums == sorted(sums, reverse=True)
+    assert len(set(sums)) > 2
+
+
+# --- what is allowed -------------------------------------------------------------------------
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    way=st.sampled_from(WAYS),
+    rules=st.sets(
+        st.sampled_from(["not explicit", "year >= 1990", "tempo > 100", "artist at most 1"])
+    ),
+    rows=st.sets(st.integers(0, 59), max_size=5),
+    exclude=st.booleans(),
+    k=st.integers(1, 80),
+)
+def test_every_ranked_track_is_allowed(
+    recommender: Recommender,
+    way: dict[str, str],
+    rules: set[str],
+    rows: set[int],
+    exclude: bool,
+    k: int,
+) -> None:
+    known = [recommender.track_ids[row] for row in sorted(rows)]
+    artists = {recommender.track(track).artist for track in known}
+    found = recommender.rank(
+        played(*known), k=k, rules=sorted(rules), exclude_played=exclude, seed=0, draws=20, **way
+    )
+    for track in (scored.track for scored in found):
+        assert not (exclude and track.track_id in known)
+        assert not ("not explicit" in rules and track.extra["explicit"])
+        assert not ("year >= 1990" in rules and (track.year or 0) < 1990)
+        assert not ("tempo > 100" in rules and not (track.tempo or 0) > 100)
+        assert not ("artist at most 1" in rules and track.artist in artists)
+
+
+def test_when_all_is_played_there_is_nothing_to_rank(recommender: Recommender) -> None:
+    with pytest.raises(NoTrackError, match="every track of the catalogue was played already"):
+        recommender.rank(played(*recommender.track_ids))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"k": 0},
+        {"strategy": "guess"},
+        {"constraint": "some"},
+        {"strategy": "exact", "constraint": "none"},
+        {"beam_width": 0},
+        {"draws": 0},
+        {"temperature": float("nan")},
+        {"top_p": 0.0},
+    ],
+)
+def test_an_impossible_option_is_an_input_error(
+    recommender: Recommender, options: dict[str, Any]
+) -> None:
+    with pytest.raises(InputError):
+        recommender.rank(REQUEST, **options)
+    with pytest.raises(InputError):
+        recommender.continue_playlist(recommender.track_ids[:2], **options)
+
+
+# --- several at once -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_turns_of_dialogues_together_are_ranked_as_alone(
+    recommender: Recommender, way: dict[str, str]
+) -> None:
+    dialogues = [played(*recommender.track_ids[:3]), played(recommender.track_ids[9])]
+    chats = [
+        dialogue[: at + 1]
+        for dialogue in dialogues
+        for at, message in enumerate(dialogue)
+        if message["role"] == "user"
+    ]
+    seeds = list(range(len(chats)))
+    together = recommender.rank_batch(chats, k=5, seeds=seeds, draws=20, **way)
+    assert len(together) == len(chats) == 6
+    for chat, seed, ranking in zip(chats, seeds, together, strict=True):
+        assert_like(ranking, recommender.rank(chat, k=5, seed=seed, draws=20, **way))
+    assert recommender.rank_batch([]) == []
+
+
+def test_where_oldest_turns_give_way_the_others_are_ranked_as_alone(
+    tiny_model: LlamaForCausalLM,
+    tokenizer: TalkPlayTokenizer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    recommender = Recommender(tiny_model, tokenizer)
+    dialogue = played(*recommender.track_ids[:8])
+    chats = [dialogue[: 3 * turn + 1] for turn in range(9)]
+    whole = recommender.prompt_ids(dialogue)
+    monkeypatch.setattr(tiny_model.config, "max_position_embeddings", len(whole) // 2)
+    together = recommender.rank_batch(chats, k=5)
+    for chat, ranking in zip(chats, together, strict=True):
+        prompt = recommender.prompt_ids(chat, room=7)
+        assert len(prompt) + 7 <= len(whole) // 2
+        assert_like(ranking, recommender.rank(chat, k=5))
+        words = MusicVocabulary.of(tokenizer)
+        codes = np.array([scored.codes for scored in ranking])
+        wanted = score_tuples(tiny_model, [*prompt, words.start], codes, words)
+        np.testing.assert_allclose([s.score for s in ranking], wanted, atol=CLOSE)

@@ -20,7 +20,12 @@ from talkplay_hf.tokens.config import TalkPlayConfig
 from talkplay_hf.tokens.extend import add_tracks
 
 Modalities = dict[str, tuple[np.ndarray, np.ndarray]]
-CHANGED = {files.TOKEN_CATALOG, files.TALKPLAY_CONFIG, files.CODEBOOK_HEALTH}
+CHANGED = {
+    files.TOKEN_CATALOG,
+    files.CATALOG_INDEX,
+    files.TALKPLAY_CONFIG,
+    files.CODEBOOK_HEALTH,
+}
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,12 @@ from transformers.utils.chat_template_utils import render_jinja_template
 from talkplay_hf.catalog.schema import Catalog, Conversation, Message
 from talkplay_hf.catalog.splits import playlist_splits
 from talkplay_hf.errors import InputError
-from talkplay_hf.tokens.tokenizer import HEADER_STYLES, TalkPlayTokenizer, template_rows
+from talkplay_hf.tokens.tokenizer import (
+    HEADER_STYLES,
+    TalkPlayTokenizer,
+    continuation_frame,
+    template_rows,
+)
 
 IGNORED = -100
 # the sets of rows, and what the values of their column `part` mean
@@ -291,23 +296,6 @@ def draw_continuations(
         left -= counts.stop - counts.start
         report.add((ids, labels))
         yield ids, labels
-
-
-def continuation_frame(tokenizer: TalkPlayTokenizer) -> tuple[np.ndarray, np.ndarray]:
-    """What the chat template writes around music blocks: the system prompt (paper A.3), the end.
-
-    Args:
-        tokenizer (`TalkPlayTokenizer`): The tokenizer.
-
-    Returns:
-        `tuple[np.ndarray, np.ndarray]`: The ids before the first block and those after the last,
-        int32; the first of the latter is the end of turn.
-    """
-    one = template_rows([Message("music")], [[0] * len(tokenizer.config.codes)])
-    ids = np.array(tokenizer.apply_chat_template(one, return_dict=False), dtype=np.int32)
-    start = int(np.flatnonzero(ids == tokenizer.start_of_music_id)[0])
-    end = int(np.flatnonzero(ids == tokenizer.end_of_music_id)[0])
-    return ids[:start], ids[end + 1 :]
 
 
 def most_tracks(tokenizer: TalkPlayTokenizer, max_length: int) -> int:

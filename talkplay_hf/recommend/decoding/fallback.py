@@ -1,0 +1,204 @@
+"""The same beams, samples and scores by `generate`, for models that take no branching tokens."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, PreTrainedModel
+
+from talkplay_hf.recommend.decoding.beams import RankedCodes
+from talkplay_hf.recommend.decoding.sampling import SampledTokens
+from talkplay_hf.recommend.grammar import (
+    CatalogLogitsProcessor,
+    MusicGrammarLogitsProcessor,
+    MusicVocabulary,
+)
+from talkplay_hf.tokens.allowed import Allowed
+from talkplay_hf.tokens.index import CatalogIndex
+
+TUPLES_AT_A_TIME = 64
+DEAD = -1e8
+
+
+def processors(
+    vocabulary: MusicVocabulary,
+    constraint: str,
+    index: CatalogIndex,
+    masks: Sequence[np.ndarray | None],
+) -> LogitsProcessorList:
+    """The logits processors of a constraint, for one music block an answer.
+
+    Args:
+        vocabulary (`MusicVocabulary`): Where the music tokens stand.
+        constraint (`str`): `"none"`, `"grammar"` or `"catalog"`.
+        index (`CatalogIndex`): The catalogue.
+        masks (`Sequence[np.ndarray | None]`, each of shape `[n]`, bool): The tracks allowed, by
+            chat; `None` allows all.
+    """
+    if constraint == "none":
+        return LogitsProcessorList([_KnownTokens(vocabulary.size)])
+    if constraint == "grammar":
+        return LogitsProcessorList([MusicGrammarLogitsProcessor(vocabulary)])
+    allowed = Allowed.of(index, masks)
+    return LogitsProcessorList([CatalogLogitsProcessor(vocabulary, index, allowed=allowed)])
+
+
+class _KnownTokens(LogitsProcessor):  # type: ignore[misc]
+    """Bans the rows of a model that stand for no token."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        if scores.shape[1] == self._size:
+            return scores
+        known = scores.clone()
+        known[:, self._size :] = -torch.inf
+        return known
+
+
+@torch.inference_mode()
+def generate_beams(
+    model: PreTrainedModel,
+    prompt: Sequence[int],
+    vocabulary: MusicVocabulary,
+    rules: LogitsProcessorList,
+    *,
+    width: int,
+) -> RankedCodes:
+    """The best blocks after a prompt that ends with `<start_of_music>`, by `generate`.
+
+    Args:
+        model (`PreTrainedModel`): Any causal language model.
+        prompt (`Sequence[int]`): Ids up to `<start_of_music>`.
+        vocabulary (`MusicVocabulary`): Where the music tokens stand.
+        rules (`LogitsProcessorList`): What may follow.
+        width (`int`): Beams.
+    """
+    config = _config(
+        model,
+        max_new_tokens=vocabulary.depth,
+        do_sample=False,
+        num_beams=width,
+        num_return_sequences=width,
+        length_penalty=0.0,
+        output_scores=True,
+    )
+    ids = torch.tensor([list(prompt)], device=model.device)
+    found = model.generate(
+        ids,
+        attention_mask=torch.ones_like(ids),
+        generation_config=config,
+        logits_processor=rules,
+    )
+    tokens = found.sequences[:, len(prompt) :].cpu().numpy()
+    codes = tokens - np.asarray(vocabulary.offsets[:-1])
+    if width == 1:
+        return RankedCodes(codes, score_tuples(model, prompt, codes, vocabulary))
+    scores = found.sequences_scores.double().cpu().numpy()
+    # where there are fewer blocks than beams, the others have a score that no block can have
+    alive = scores > DEAD
+    return RankedCodes(codes[alive], scores[alive])
+
+
+@torch.inference_mode()
+def generate_samples(
+    model: PreTrainedModel,
+    prompt: Sequence[int],
+    vocabulary: MusicVocabulary,
+    rules: LogitsProcessorList,
+    *,
+    draws: int,
+    free: bool,
+    seed: int,
+    temperature: float,
+    top_p: float,
+) -> SampledTokens:
+    """Sampled blocks after a prompt, by `generate`.
+
+    Args:
+        model (`PreTrainedModel`): Any causal language model.
+        prompt (`Sequence[int]`): Ids up to where the answer begins.
+        vocabulary (`MusicVocabulary`): Where the music tokens stand.
+        rules (`LogitsProcessorList`): What may follow.
+        draws (`int`): How many to draw.
+        free (`bool`): Draw all tokens from where the answer begins; else the block is open already.
+        seed (`int`): Seed of the draws.
+        temperature (`float`): Sampling temperature.
+        top_p (`float`): Nucleus.
+    """
+    opened = [] if free else [vocabulary.start]
+    config = _config(
+        model,
+        max_new_tokens=vocabulary.depth + (2 if free else 0),
+        do_sample=True,
+        num_beams=1,
+        temperature=temperature,
+        top_p=top_p,
+        num_return_sequences=draws,
+        output_logits=True,
+    )
+    ids = torch.tensor([[*prompt, *opened]], device=model.device)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        found = model.generate(
+            ids,
+            attention_mask=torch.ones_like(ids),
+            generation_config=config,
+            logits_processor=rules,
+        )
+    tokens = found.sequences[:, len(prompt) :]
+    scores = torch.zeros(draws, dtype=torch.float64, device=tokens.device)
+    for step, logits in enumerate(found.logits, start=len(opened)):
+        if 1 <= step <= vocabulary.depth:
+            log_probs = torch.log_softmax(logits.float(), dim=-1)
+            scores += log_probs.gather(1, tokens[:, step, None])[:, 0]
+    blocks = tokens.cpu().numpy()
+    if not free:
+        blocks = np.pad(blocks, ((0, 0), (0, 1)), constant_values=vocabulary.end)
+    return SampledTokens(blocks, scores.cpu().numpy())
+
+
+def _config(model: PreTrainedModel, **settings: Any) -> GenerationConfig:
+    """Settings of `generate`, with those that the model's own would fill in."""
+    never = model.config.vocab_size
+    return GenerationConfig(
+        top_k=0,
+        min_p=0.0,
+        typical_p=1.0,
+        repetition_penalty=1.0,
+        no_repeat_ngram_size=0,
+        # a block has a fixed number of tokens, whatever they are
+        eos_token_id=never,
+        pad_token_id=never,
+        return_dict_in_generate=True,
+        **settings,
+    )
+
+
+@torch.inference_mode()
+def score_tuples(
+    model: PreTrainedModel, prompt: Sequence[int], codes: np.ndarray, vocabulary: MusicVocabulary
+) -> np.ndarray:
+    """Log-probabilities of blocks by teacher forcing, each in a row of its own.
+
+    Args:
+        model (`PreTrainedModel`): Any causal language model.
+        prompt (`Sequence[int]`): Ids up to `<start_of_music>`.
+        codes (`np.ndarray` of shape `[n, modalities]`, int): The blocks.
+        vocabulary (`MusicVocabulary`): Where the music tokens stand.
+
+    Returns:
+        `np.ndarray` of shape `[n]`, float64.
+    """
+    tokens = torch.from_numpy(codes + np.asarray(vocabulary.offsets[:-1])).long().to(model.device)
+    opening = torch.tensor(list(prompt), device=model.device)
+    scores = np.empty(len(codes))
+    for at in range(0, len(codes), TUPLES_AT_A_TIME):
+        block = tokens[at : at + TUPLES_AT_A_TIME]
+        ids = torch.cat([opening.expand(len(block), -1), block[:, :-1]], dim=1)
+        logits = model(ids, logits_to_keep=vocabulary.depth).logits.float()
+        log_probs = torch.log_softmax(logits, dim=-1).gather(2, block[..., None])[..., 0]
+        scores[at : at + len(block)] = log_probs.double().sum(-1).cpu().numpy()
+    return scores

@@ -1,0 +1,272 @@
+"""Exact match, else the partial match with the largest sum of weights (paper 4.4)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from talkplay_hf.errors import InputError
+from talkplay_hf.recommend.lookup.postings import Groups, Postings, keep_allowed
+
+if TYPE_CHECKING:
+    from talkplay_hf.tokens.index import CatalogIndex
+
+MAX_MODALITIES = 8
+MAX_BITS = 62
+
+Masks = np.ndarray | Sequence[np.ndarray | None] | None
+
+
+@dataclass(frozen=True)
+class Match:
+    """The tracks that match a query best.
+
+    Args:
+        rows (`np.ndarray` of shape `[matches]`, int32): Catalog rows of the bucket, ascending.
+        modalities (`tuple[int, ...]`): Which modalities match; all of them in an exact match.
+        exact (`bool`): Whether all codes are equal.
+    """
+
+    rows: np.ndarray
+    modalities: tuple[int, ...]
+    exact: bool
+
+    def draw(self, rng: np.random.Generator | None) -> int | None:
+        """A random track of the bucket, its first without `rng`, or `None` where none matches."""
+        if not len(self.rows):
+            return None
+        return int(self.rows[0 if rng is None else rng.integers(len(self.rows))])
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The tracks around a query, best first.
+
+    Args:
+        rows (`np.ndarray` of shape `[found]`, int32): Catalog rows.
+        groups (`np.ndarray` of shape `[found]`, int64): For each, the position in
+            `WeightedLookup.subsets` of the modalities that match. Equal numbers are ties.
+    """
+
+    rows: np.ndarray
+    groups: np.ndarray
+
+
+class WeightedLookup:
+    """Exact match, else the partial match with the largest sum of weights.
+
+    The weights (25, 16, 9, 4, 1) tie: 25 = 16 + 9, and three sums more. Of two subsets with the
+    same sum the one with the earliest modality wins, since the paper puts playlist co-occurrence
+    first. A code that is reserved for "missing" never counts as a partial match.
+
+    An exact match is one binary search in sorted keys. A partial match goes through the subsets of
+    modalities, best first, and looks for the tracks of a subset in the shortest of its inverted
+    lists. No query touches all tracks. With five codebooks of 256 to 65,535 codes the arrays take
+    72 bytes a track, 60 of them beside `index`.
+
+    Args:
+        codes (`np.ndarray` of shape `[n, modalities]`, int): Codes of every track.
+        sizes (`Sequence[int]`): Codebook size K per modality.
+        weights (`Sequence[int]`): Weight per modality, positive.
+        missing (`Sequence[int | None]`): The code reserved for "missing" per modality.
+        index (`CatalogIndex`, *optional*): The index of the same codes, to share its sorted keys.
+        compiled (`bool`): Search with numba (extra `speed`), otherwise with numpy; the results are
+            the same. Compiling takes seconds, once a process: it pays for many queries.
+
+    Attributes:
+        subsets (`tuple[tuple[int, ...], ...]`): Sets of modalities, best first. The first holds all
+            of them: the exact match.
+
+    Raises:
+        InputError: If the arguments do not fit each other.
+        MissingExtraError: If `compiled` and numba is not installed.
+    """
+
+    def __init__(
+        self,
+        codes: np.ndarray,
+        sizes: Sequence[int],
+        weights: Sequence[int],
+        missing: Sequence[int | None],
+        *,
+        index: "CatalogIndex | None" = None,
+        compiled: bool = False,
+    ) -> None:
+        depth = len(sizes)
+        if codes.ndim != 2 or not len(weights) == len(missing) == codes.shape[1] == depth:
+            raise InputError("codes, sizes, weights and missing must be of the same modalities")
+        self._bits = [(size - 1).bit_length() for size in sizes]
+        if not 1 <= depth <= MAX_MODALITIES or sum(self._bits) > MAX_BITS:
+            raise InputError(
+                f"codebooks of {tuple(sizes)} codes: the lookup takes 1 to {MAX_MODALITIES} "
+                f"modalities and tuples of at most {MAX_BITS} bits"
+            )
+        if min(weights) < 1:
+            raise InputError(f"the weights {tuple(weights)} must be positive")
+        if ((codes < 0) | (codes >= np.asarray(sizes))).any():
+            raise InputError("a track has a code beyond the codebooks")
+        self._sizes = tuple(int(size) for size in sizes)
+        self._missing = tuple(missing)
+        masks = sorted(range(1, 1 << depth), key=lambda mask: _place(mask, weights))
+        self.subsets = tuple(tuple(m for m in range(depth) if mask >> m & 1) for mask in masks)
+        if index is None:
+            keys = self._pack(codes)
+            order = np.argsort(keys, kind="stable")
+            self._keys, self._order = keys[order], order.astype(np.int32)
+        else:
+            self._keys, self._order = index.keys.cpu().numpy(), index.order.cpu().numpy()
+        self._order.flags.writeable = False
+        # all modalities at once is the exact match, which the keys find
+        self._postings = Postings(codes, self._sizes, masks[1:], compiled)
+
+    @property
+    def tracks(self) -> int:
+        """Number of tracks n."""
+        return len(self._order)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the arrays, those of `index` among them."""
+        return self._postings.nbytes + self._keys.nbytes + self._order.nbytes
+
+    def find(self, query: Sequence[int], allowed: np.ndarray | None = None) -> Match:
+        """The tracks that match a query best.
+
+        Args:
+            query (`Sequence[int]`): One code a modality.
+            allowed (`np.ndarray` of shape `[n]`, bool, *optional*): Only these tracks.
+
+        Raises:
+            InputError: If the query has another length or a code out of range.
+        """
+        codes = self._checked(query)
+        return self._match(codes, self._exact(codes, allowed), allowed)
+
+    def find_batch(self, queries: np.ndarray, allowed: Masks = None) -> list[Match]:
+        """The tracks that match each query best.
+
+        Args:
+            queries (`np.ndarray` of shape `[b, modalities]`, int): One query a row.
+            allowed (`np.ndarray` of shape `[n]`, bool, or one such mask or `None` a query):
+                Only these tracks.
+
+        Raises:
+            InputError: If the queries have another length or a code out of range, or the masks are
+                not one a query.
+        """
+        queries = np.asarray(queries)
+        if queries.ndim != 2 or queries.shape[1] != len(self._sizes):
+            raise InputError(f"queries of shape {queries.shape} do not fit the codebooks")
+        wrong = ((queries < 0) | (queries >= np.asarray(self._sizes))).any(axis=1)
+        if wrong.any():
+            raise InputError(f"codes {tuple(queries[wrong][0])} do not fit the codebooks")
+        masks = _per_query(allowed, len(queries))
+        if len(masks) != len(queries):
+            raise InputError(f"{len(masks)} masks do not go with {len(queries)} queries")
+        keys = self._pack(queries)
+        first = np.searchsorted(self._keys, keys).tolist()
+        end = np.searchsorted(self._keys, keys, side="right").tolist()
+        matches = []
+        for at, query in enumerate(queries.tolist()):
+            rows = keep_allowed(self._order[first[at] : end[at]], masks[at])
+            matches.append(self._match(query, rows, masks[at]))
+        return matches
+
+    def top(
+        self,
+        query: Sequence[int],
+        k: int,
+        allowed: np.ndarray | None = None,
+        rng: np.random.Generator | None = None,
+    ) -> Ranking:
+        """The tracks around a query: the exact matches, then by falling sum of weights.
+
+        Tracks that share no code with the query are not ranked, so there may be fewer than `k`.
+
+        Args:
+            query (`Sequence[int]`): One code a modality.
+            k (`int`): How many tracks.
+            allowed (`np.ndarray` of shape `[n]`, bool, *optional*): Only these tracks.
+            rng (`np.random.Generator`, *optional*): Shuffles the tracks that tie; otherwise they
+                come in the order of the catalog.
+
+        Raises:
+            InputError: If the query has another length or a code out of range, or `k` is below 1.
+        """
+        if k < 1:
+            raise InputError(f"k = {k} tracks cannot be ranked")
+        codes = self._checked(query)
+        exact = self._exact(codes, allowed)
+        groups: Groups = [(0, exact)]
+        if len(exact) < k:
+            counted = self._counted(codes)
+            # where a code means "missing", exact matches are partial ones too: take more, drop them
+            again = len(exact) if len(counted) < len(codes) else 0
+            found = self._postings.search(
+                codes,
+                counted,
+                k - len(exact) + again,
+                whole=rng is not None,
+                fresh=not len(exact),
+                allowed=allowed,
+            )
+            for group, rows in found:
+                kept = rows[~np.isin(rows, exact)] if again else rows
+                groups.append((group + 1, kept))
+        parts = [rows if rng is None else rows[rng.permutation(len(rows))] for _, rows in groups]
+        numbers = np.repeat([group for group, _ in groups], [len(rows) for _, rows in groups])
+        return Ranking(np.concatenate(parts)[:k], numbers[:k])
+
+    def _checked(self, query: Sequence[int]) -> list[int]:
+        codes = [int(code) for code in query]
+        if len(codes) != len(self._sizes) or not all(
+            0 <= code < size for code, size in zip(codes, self._sizes, strict=True)
+        ):
+            raise InputError(f"codes {tuple(codes)} do not fit the codebooks")
+        return codes
+
+    def _pack(self, codes: np.ndarray) -> np.ndarray:
+        keys = np.zeros(len(codes), dtype=np.int64)
+        for m, bits in enumerate(self._bits):
+            keys <<= bits
+            keys |= codes[:, m]
+        return keys
+
+    def _exact(self, query: list[int], allowed: np.ndarray | None) -> np.ndarray:
+        packed = 0
+        for code, bits in zip(query, self._bits, strict=True):
+            packed = packed << bits | code
+        key = np.int64(packed)
+        first = int(np.searchsorted(self._keys, key))
+        if first == len(self._keys) or self._keys[first] != key:
+            return self._order[:0]
+        end = int(np.searchsorted(self._keys, key, side="right"))
+        return keep_allowed(self._order[first:end], allowed)
+
+    def _counted(self, query: list[int]) -> list[int]:
+        return [m for m, code in enumerate(query) if code != self._missing[m]]
+
+    def _match(self, query: list[int], exact: np.ndarray, allowed: np.ndarray | None) -> Match:
+        if len(exact):
+            return Match(exact, self.subsets[0], True)
+        groups = self._postings.search(
+            query, self._counted(query), 1, whole=True, fresh=True, allowed=allowed
+        )
+        if not groups:
+            return Match(exact, (), False)
+        group, rows = groups[0]
+        return Match(rows, self.subsets[group + 1], False)
+
+
+def _place(mask: int, weights: Sequence[int]) -> tuple[int, list[bool]]:
+    """Where a set of modalities stands: by sum of weights, then the earliest modality."""
+    bits = [bool(mask >> m & 1) for m in range(len(weights))]
+    total = sum(weight for weight, bit in zip(weights, bits, strict=True) if bit)
+    return -total, [not bit for bit in bits]
+
+
+def _per_query(allowed: Masks, queries: int) -> list[np.ndarray | None]:
+    if allowed is None or (isinstance(allowed, np.ndarray) and allowed.ndim == 1):
+        return [allowed] * queries
+    return list(allowed)

@@ -1,0 +1,110 @@
+"""How a chat is answered and how tracks are ranked."""
+
+import math
+from dataclasses import dataclass
+
+from talkplay_hf.errors import InputError
+from talkplay_hf.recommend.rules import Rules
+from talkplay_hf.tokens.config import TEMPERATURE, TOP_P
+
+CONSTRAINTS = ("catalog", "grammar", "none")
+STRATEGIES = ("sample", "rank")
+RANKINGS = ("beam", "exact", "sampling", "expansion")
+REPLY_TOKENS = 96
+BEAM_WIDTH = 256
+DRAWS = 100
+
+
+@dataclass(frozen=True)
+class ChatOptions:
+    """How a chat is answered.
+
+    Args:
+        tracks (`int`): Tracks an answer plays; fewer where no more are left, or where its blocks
+            match none.
+        constraint (`str`): `"catalog"` allows only tokens that lead to a track, `"grammar"` only
+            well-formed blocks, `"none"` anything (as in the paper).
+        strategy (`str`): `"sample"` as in the paper; `"rank"` plays the most probable track and
+            replies greedily (always within the catalogue).
+        exclude_played (`bool`): Leave out tracks that the chat has played.
+        rules (`Rule`, `Constraint`, `str`, `Callable`, or a sequence of them): What every track has
+            to meet, such as `"year >= 1990"`, see `as_rule`.
+        temperature (`float`): Sampling temperature (paper: 1.0).
+        top_p (`float`): Nucleus (paper: 0.9).
+        max_new_tokens (`int`): Length limit of the reply.
+
+    Raises:
+        InputError: If a value is impossible.
+    """
+
+    tracks: int = 1
+    constraint: str = "catalog"
+    strategy: str = "sample"
+    exclude_played: bool = True
+    rules: Rules = ()
+    temperature: float = TEMPERATURE
+    top_p: float = TOP_P
+    max_new_tokens: int = REPLY_TOKENS
+
+    def __post_init__(self) -> None:
+        if (
+            self.tracks < 1
+            or self.max_new_tokens < 0
+            or not 0 < self.temperature < math.inf
+            or not 0 < self.top_p <= 1
+        ):
+            raise InputError(
+                f"tracks {self.tracks}, max_new_tokens {self.max_new_tokens}, temperature "
+                f"{self.temperature}, top_p {self.top_p}: must be at least 1, at least 0, above 0, "
+                "and above 0 up to 1"
+            )
+        if self.constraint not in CONSTRAINTS:
+            raise InputError(f"constraint {self.constraint!r}: must be one of {CONSTRAINTS}")
+        if self.strategy not in STRATEGIES:
+            raise InputError(f"strategy {self.strategy!r}: must be one of {STRATEGIES}")
+
+
+@dataclass(frozen=True)
+class RankingOptions:
+    """How tracks are ranked.
+
+    Args:
+        strategy (`str`): `"beam"`: the best blocks of a beam search. `"exact"`: every track by the
+            probability of its block, the best `k` of them found without scoring them all.
+            `"sampling"`: distinct sampled blocks, by their probability. `"expansion"`: one sampled
+            block, and all tracks by what they share with it (the weights of paper 4.4).
+        constraint (`str`): What a block may be: `"catalog"` one that leads to an allowed track,
+            `"grammar"` any well-formed one, `"none"` any tokens (as in the paper). Blocks of the
+            latter two are looked up. `"exact"` is about tracks and knows only `"catalog"`.
+        beam_width (`int`): Beams of `"beam"`; at least `k` are taken.
+        draws (`int`): Blocks that `"sampling"` draws.
+        temperature (`float`): Sampling temperature (paper: 1.0).
+        top_p (`float`): Nucleus (paper: 0.9).
+
+    Raises:
+        InputError: If a value is impossible.
+    """
+
+    strategy: str = "beam"
+    constraint: str = "catalog"
+    beam_width: int = BEAM_WIDTH
+    draws: int = DRAWS
+    temperature: float = TEMPERATURE
+    top_p: float = TOP_P
+
+    def __post_init__(self) -> None:
+        if self.strategy not in RANKINGS:
+            raise InputError(f"strategy {self.strategy!r}: must be one of {RANKINGS}")
+        if self.constraint not in CONSTRAINTS:
+            raise InputError(f"constraint {self.constraint!r}: must be one of {CONSTRAINTS}")
+        if self.strategy == "exact" and self.constraint != "catalog":
+            raise InputError('the strategy "exact" ranks tracks: its constraint is "catalog"')
+        if self.beam_width < 1 or self.draws < 1:
+            raise InputError(
+                f"beam_width {self.beam_width}, draws {self.draws}: must be at least 1"
+            )
+        if not 0 < self.temperature < math.inf or not 0 < self.top_p <= 1:
+            raise InputError(
+                f"temperature {self.temperature}, top_p {self.top_p}: must be above 0, and above "
+                "0 up to 1"
+            )
