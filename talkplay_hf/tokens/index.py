@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 MAX_BITS = 62
 # a deep level has almost a node a track; its nodes are read off the keys instead of being kept
 KEPT_SHARE = 0.7
-# positions kept over all levels, by track: with the table of pairs, 24 bytes a track at most
-KEPT = 1.75
+# positions kept over all levels, and bytes of the table of pairs, by track: with them the index has
+# 24 bytes a track at most
+KEPT, PAIRS = 1.7, 1.1
 
 
 class CatalogIndex:
@@ -124,13 +125,13 @@ class CatalogIndex:
 
     @cached_property
     def _pairs(self) -> torch.Tensor | None:
-        """Which second codes follow each first one, bool; `None` where that is over a byte a track.
+        """Which second codes follow each first one, bool; `None` where it would be too large.
 
         Below a frequent first code stand hundreds of second ones, and nothing finds them as fast.
         """
-        if self.depth < 2 or self.sizes[0] * self.sizes[1] > self.tracks:
+        if self.depth < 2 or self.sizes[0] * self.sizes[1] > PAIRS * self.tracks:
             return None
-        pairs = (self.keys >> self._shifts[1]).unique()
+        pairs = torch.unique_consecutive(self.keys >> self._shifts[1])
         table = torch.zeros(self.sizes[:2], dtype=torch.bool, device=self.device)
         table[pairs >> self._bits[1], pairs & ((1 << self._bits[1]) - 1)] = True
         return table
@@ -316,10 +317,6 @@ class CatalogIndex:
             `torch.Tensor` of shape `[b, sizes[level]]`, bool: Not to be written to.
         """
         b, level = prefixes.shape
-        if level == 1 and allowed is None and self._pairs is not None:
-            first = prefixes[:, 0]
-            known = (first >= 0) & (first < self.sizes[0])
-            return self._pairs[torch.where(known, first, 0)] & known[:, None]
         if level:
             return self._mask(level, *self.ranges(prefixes), allowed, chats)
         # the root is the same for all prefixes of a chat
@@ -337,7 +334,11 @@ class CatalogIndex:
         chats: torch.Tensor | None,
     ) -> torch.Tensor:
         mask = torch.zeros(len(first), self.sizes[level], dtype=torch.bool, device=self.device)
+        pairs = self._pairs if level == 1 else None
         if allowed is None:
+            if pairs is not None:
+                known = (end > first)[:, None]
+                return known & pairs[self._code(0, self.keys[first.clamp(max=self.tracks - 1)])]
             low, high = (int(first), int(end)) if len(first) == 1 else (0, self.tracks)
             if len(first) == 1 and high - low <= self.sizes[level]:
                 # every track names its code, which saves finding out where the nodes begin
@@ -354,6 +355,10 @@ class CatalogIndex:
             mask[0, code] = left > 0
             return mask
         left = allowed.counts(chats, first, end)
+        if pairs is not None:
+            whole = ((left == end - first) & (left > 0)).nonzero()[:, 0]
+            mask[whole] = pairs[self._code(0, self.keys[first[whole]])]
+            end = end.index_copy(0, whole, first[whole])
         row, code, begin, stop = self.children(level, first, torch.where(left > 0, end, first))
         # under a node that has lost no track every child is allowed
         mask.view(-1).index_fill_(0, row * self.sizes[level] + code, True)
