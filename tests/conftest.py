@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 from transformers import LlamaForCausalLM
 
 from talkplay_hf.build import make_tokenizer
@@ -29,6 +30,11 @@ from talkplay_hf.training.model.base import scratch_model
 from talkplay_hf.training.model.vocabulary import grow_vocabulary
 
 torch.set_num_threads(1)
+# no property test fails because the machine is busy
+settings.register_profile(
+    "unhurried", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("unhurried")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+import tomllib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -20,7 +21,8 @@ COMMANDS = (
     "world", "import", "stats", "annotate", "embed", "tokenize", "synthesize", "train", "build",
     "chat", "evaluate", "serve", "doctor",
 )  # fmt: skip
-RECIPE = Path(__file__).parent.parent / "recipes" / "quickstart" / "sft.yaml"
+REPOSITORY = Path(__file__).parent.parent
+RECIPE = REPOSITORY / "recipes" / "quickstart" / "sft.yaml"
 TINY = (
     *("--conversations", "20"),
     *("--max_steps", "1"),
@@ -103,6 +105,8 @@ def test_doctor_tells_versions(talkplay: Run):
     assert facts["talkplay_hf"] == __version__
     assert facts["packages"]["torch"]
     assert "bm25s" in facts["extras"]["eval"]
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert {*facts["extras"], "dev"} == set(project["optional-dependencies"])
 
 
 # --- bad input --------------------------------------------------------------------------------

@@ -180,7 +180,7 @@ def loaded_by(statement: str) -> set[str]:
 
 @pytest.mark.parametrize("statement", ["import talkplay_hf", "import talkplay_hf.cli"])
 def test_plain_imports_are_light(statement: str):
-    heavy = {"torch", "transformers", "gradio", "trl", "sklearn", "datasets", "pyarrow"}
+    heavy = {"torch", "transformers", "gradio", "trl", "sklearn", "datasets", "pyarrow", "numba"}
     assert not heavy & loaded_by(statement)
 
 

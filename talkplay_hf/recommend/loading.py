@@ -67,8 +67,13 @@ def check_belonging(model: PreTrainedModel, tokenizer: TalkPlayTokenizer) -> Non
     """Check that a model has the vocabulary and the codebooks of a tokenizer.
 
     Raises:
-        ArtifactError: If not.
+        ArtifactError: If not, or if the tokenizer is a plain one.
     """
+    if not isinstance(tokenizer, TalkPlayTokenizer):
+        raise ArtifactError(
+            f"a {type(tokenizer).__name__} knows no codebooks and no catalogue: load the tokenizer "
+            "with TalkPlayTokenizer.from_pretrained"
+        )
     if model.config.vocab_size < len(tokenizer):
         raise ArtifactError(
             f"the model has {model.config.vocab_size} tokens, the tokenizer {len(tokenizer)}: "

@@ -1,7 +1,7 @@
 """From a chat, or a listening history, to the ids that a model reads."""
 
 from bisect import bisect_left
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from talkplay_hf.catalog.schema import ROLES, Catalog, Message
@@ -25,6 +25,10 @@ def read_chat(chat: Chat, catalog: Catalog, history: Sequence[str] = ()) -> list
         InputError: If a role is unknown, a track is not in the catalogue, or the last message is
             not the user's.
     """
+    if isinstance(chat, Mapping) or not isinstance(chat, Iterable):
+        raise InputError(f"chat {chat!r:.60}: must be a text or a sequence of messages")
+    if isinstance(history, str):
+        raise InputError(f"history {history!r}: must be the ids of tracks, not one text")
     heard = [Message("music", track_id=track_id) for track_id in history]
     for number, message in enumerate(heard):
         if not _knows(catalog, message.track_id):

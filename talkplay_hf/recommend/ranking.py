@@ -29,7 +29,7 @@ class TrackRanker:
     """Ranks the tracks of a catalogue after prompts.
 
     Args:
-        model (`PreTrainedModel`): The model; one that `why_unsupported` names is run by `generate`.
+        model (`PreTrainedModel`): The model; see `fallback` for one that `why_unsupported` names.
         vocabulary (`MusicVocabulary`): Where the music tokens stand.
         index (`CatalogIndex`): The catalogue.
         lookup (`WeightedLookup`): The catalogue, by code.
@@ -188,14 +188,14 @@ class TrackRanker:
                 index=self._index,
                 allowed=Allowed.of(self._index, [mask]),
             )
-        return fallback.generate_samples(
+        return fallback.sample_rows(
             self._model,
             prompt,
             self._vocabulary,
             self._rules(options.constraint, mask),
             draws=draws,
             free=options.constraint == "none",
-            seed=int(rng.integers(2**31)),
+            rng=rng,
             temperature=options.temperature,
             top_p=options.top_p,
         )

@@ -1,5 +1,6 @@
 """`Recommender`: a model, its tokenizer and its catalogue as one thing that answers a chat."""
 
+import sys
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -85,7 +86,7 @@ class Recommender:
             model (`str` or `Path`): A folder, or a Hub id.
             device (`str`, *optional*): Where to run; a GPU where there is one.
             int8 (`bool`): On a CPU, run the linear layers on 8-bit integers: faster, and the scores
-                are no longer exact.
+                are no longer exact; they depend a little on what is read together.
             remember (`int`): Conversations whose cache is kept.
             kwargs: Passed to both `from_pretrained` calls (`revision`, `token`, `cache_dir`,
                 `local_files_only`).
@@ -203,7 +204,7 @@ class Recommender:
             NoTrackError: If no track is left to play in a chat.
         """
         asked = ChatOptions(**options)
-        drawn = _one_each(seeds, len(chats))
+        drawn = _one_each(seeds, chats)
         messages = [read_chat(chat, self._catalog) for chat in chats]
         turns = [self._turn(one, asked, seed) for one, seed in zip(messages, drawn, strict=True)]
         return self._answerer.answer_all(turns, asked) if turns else []
@@ -263,9 +264,14 @@ class Recommender:
                 has to meet.
             seeds (`Sequence[int | None]`, *optional*): A seed for each.
             options: See `RankingOptions`.
+
+        Raises:
+            InputError: If a chat or an option cannot be used.
+            NoTrackError: If no track is left in a chat.
         """
+        drawn = _one_each(seeds, chats)
         messages = [read_chat(chat, self._catalog) for chat in chats]
-        return self._rank(messages, k, exclude_played, rules, _one_each(seeds, len(chats)), options)
+        return self._rank(messages, k, exclude_played, rules, drawn, options)
 
     def continue_playlist(
         self,
@@ -349,7 +355,9 @@ class Recommender:
         return chat_prompt(messages, self.tokenizer, self.codes, self._limit(room))
 
     def _limit(self, room: int) -> int:
-        return int(self.model.config.max_position_embeddings) - room
+        # models without position embeddings (ALiBi) have no such limit
+        limit = getattr(self.model.config, "max_position_embeddings", sys.maxsize)
+        return int(limit) - room
 
     def _played(self, messages: Sequence[Message]) -> list[int]:
         return [self._catalog.row(m.track_id or "") for m in messages if m.role == "music"]
@@ -365,9 +373,11 @@ class Recommender:
         return mask
 
 
-def _one_each(seeds: Sequence[int | None] | None, count: int) -> Sequence[int | None]:
+def _one_each(seeds: Sequence[int | None] | None, chats: Sequence[Chat]) -> Sequence[int | None]:
+    if isinstance(chats, str):
+        raise InputError(f"chats {chats!r:.60}: must be several chats, not one text")
     if seeds is None:
-        return [None] * count
-    if len(seeds) != count:
-        raise InputError(f"{len(seeds)} seeds for {count} chats: there must be one for each")
+        return [None] * len(chats)
+    if len(seeds) != len(chats):
+        raise InputError(f"{len(seeds)} seeds for {len(chats)} chats: there must be one for each")
     return seeds

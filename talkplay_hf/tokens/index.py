@@ -61,7 +61,7 @@ class CatalogIndex:
             raise InputError(f"codes of shape {codes.shape}: must be [tracks, {self.depth}]")
         if ((codes < 0) | (codes >= np.asarray(self.sizes))).any():
             raise InputError(f"there are codes beyond the codebooks {self.sizes}")
-        self.keys, order = torch.sort(torch.from_numpy(self._pack(codes)), stable=True)
+        self.keys, order = torch.sort(torch.from_numpy(self.pack(codes)), stable=True)
         self.order = order.int()
         self.position = torch.empty_like(self.order)
         self.position[order] = torch.arange(len(order), dtype=torch.int32)
@@ -82,12 +82,24 @@ class CatalogIndex:
         self._limits = torch.tensor(self.sizes)
         self._shift_row = torch.tensor(self._shifts)
 
-    def _pack(self, codes: np.ndarray) -> np.ndarray:
+    def pack(self, codes: np.ndarray) -> np.ndarray:
+        """The keys of code tuples.
+
+        Args:
+            codes (`np.ndarray` of shape `[b, modalities]`, int): Codes within the codebooks.
+
+        Returns:
+            `np.ndarray` of shape `[b]`, int64.
+        """
         keys = np.zeros(len(codes), dtype=np.int64)
         for level, bits in enumerate(self._bits):
             keys <<= bits
             keys |= codes[:, level]
         return keys
+
+    def key(self, codes: Sequence[int]) -> int:
+        """The key of one code tuple; of a prefix, the first that a track below it can have."""
+        return sum(code << by for code, by in zip(codes, self._shifts, strict=False))
 
     def _starts(self, keys: np.ndarray) -> tuple[torch.Tensor | None, ...]:
         n = len(keys)
@@ -201,7 +213,7 @@ class CatalogIndex:
         if self.tracks and not 0 <= position.min() <= position.max() < self.tracks:
             return False
         keys, order = self.keys.cpu().numpy(), self.order.cpu().numpy()
-        return bool((order[position] == rows).all() and (keys[position] == self._pack(codes)).all())
+        return bool((order[position] == rows).all() and (keys[position] == self.pack(codes)).all())
 
     def ranges(self, prefixes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The positions of the tracks that begin with code prefixes.
@@ -222,7 +234,7 @@ class CatalogIndex:
             # one row is a matter of microseconds, which a dozen small operations would double
             codes = prefixes[0].tolist()
             legal = all(0 <= code < size for code, size in zip(codes, self.sizes, strict=False))
-            low_key = sum(code << by for code, by in zip(codes, self._shifts, strict=False))
+            low_key = self.key(codes)
             bounds = [[low_key], [low_key + step]] if legal else [[0], [0]]
             first, end = torch.searchsorted(self.keys, torch.tensor(bounds, device=self.device))
             return first, end

@@ -135,6 +135,9 @@ class TalkPlayTokenizer(PreTrainedTokenizerFast, _FastAsPython):  # type: ignore
             if source and Path(source).exists() and Path(source).resolve() != target.resolve():
                 shutil.copyfile(source, target)
                 names += (str(target),)
+            elif key == "catalog_index_file" and not (source and Path(source).exists()):
+                # one that lies there is of another catalogue
+                target.unlink(missing_ok=True)
         return names
 
     def __getstate__(self) -> dict[str, Any]:

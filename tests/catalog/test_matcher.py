@@ -74,7 +74,7 @@ def constraints(draw: st.DrawFn) -> Constraint:
     )
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(catalogs(), st.lists(constraints(), max_size=3))
 def test_the_mask_is_satisfied_on_every_track(catalog: Catalog, request: list[Constraint]):
     tracks = [catalog.track_at(row) for row in range(len(catalog))]

@@ -2,6 +2,7 @@
 
 import copy
 import logging
+import re
 import shutil
 import subprocess
 import sys
@@ -70,6 +71,21 @@ def test_the_folder_loads_where_this_package_cannot_be_imported(model_folder: Pa
     assert done.returncode == 0, done.stderr
 
 
+def test_the_processors_are_used_as_the_readme_says(model_folder: Path) -> None:
+    page = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    (code,) = [
+        block
+        for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+        if "CatalogLogitsProcessor(" in block
+    ]
+    names: dict[str, Any] = {}
+    exec(code.replace("demo/model", str(model_folder)), names)
+    assert [len(blocks) for blocks in names["blocks"]] == [2, 2]
+    for codes in names["blocks"]:
+        first, end = names["index"].ranges(torch.tensor(codes))
+        assert (end > first).all()
+
+
 def copied(model_folder: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(model_folder, tmp_path / "model"))
 
@@ -122,6 +138,12 @@ def test_other_codebooks_are_refused_by_name(model_folder: Path, tmp_path: Path)
     change_config(folder, codebook_hash="f" * 64)
     with pytest.raises(ArtifactError, match=r"trained with the codebooks .*ffffffffffff"):
         Recommender.from_pretrained(folder, device="cpu")
+
+
+def test_a_plain_tokenizer_is_refused(tiny_model: LlamaForCausalLM, model_folder: Path) -> None:
+    plain = AutoTokenizer.from_pretrained(model_folder)
+    with pytest.raises(ArtifactError, match=r"TalkPlayTokenizer\.from_pretrained"):
+        Recommender(tiny_model, plain)
 
 
 def test_another_vocabulary_is_refused(

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from talkplay_hf.errors import InputError, MissingExtraError
+from talkplay_hf.errors import ConfigError, InputError, MissingExtraError
 from talkplay_hf.recommend.lookup import Ranking, WeightedLookup
 from talkplay_hf.recommend.lookup.counts import Split, count_matches
 from talkplay_hf.tokens.index import CatalogIndex
@@ -74,7 +74,7 @@ def listed(lookup: WeightedLookup, ranking: Ranking) -> list[tuple[tuple[int, ..
     return [(lookup.subsets[group], row) for group, row in pairs]
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=80)
 @given(
     rows=st.lists(ROW, min_size=1, max_size=25),
     query=ROW,
@@ -153,7 +153,7 @@ def brute(codes: np.ndarray, query: np.ndarray, missing: int | None) -> list[Gro
 def test_long_lists_equal_one_pass_over_all_tracks(kind: str, missing: int | None) -> None:
     codes, queries = catalogue(kind)
     lookup = WeightedLookup(codes, (65,) * 5, WEIGHTS, [missing] * 5)
-    for query in queries[::3]:
+    for query in queries[::6]:
         wanted = brute(codes, query, missing)
         match = lookup.find(query.tolist())
         assert (match.exact, match.modalities) == wanted[0][:2]
@@ -173,7 +173,7 @@ def test_numba_gives_what_numpy_gives(kind: str) -> None:
             WeightedLookup(codes, (65,) * 5, WEIGHTS, [missing] * 5, compiled=on)
             for on in (False, True)
         )
-        for query in queries[::3].tolist():
+        for query in queries[::6].tolist():
             for mask in (None, allowed, ~allowed & False):
                 a, b = plain.find(query, mask), compiled.find(query, mask)
                 assert (a.exact, a.modalities) == (b.exact, b.modalities)
@@ -320,12 +320,12 @@ def test_a_query_that_does_not_fit_is_refused(query: tuple[int, ...]) -> None:
         ({"weights": (1, 2)}, "same modalities"),
         ({"weights": (1, 2, 3, 4, 0)}, "positive"),
         ({"sizes": (3,) * 5}, "beyond"),
-        ({"sizes": (2**13,) * 5}, "62 bits"),
+        ({"sizes": (2**13,) * 5}, "index holds 62"),
     ],
 )
 def test_arguments_that_do_not_fit_are_refused(changed: dict[str, object], message: str) -> None:
     arguments = {"sizes": (4,) * 5, "weights": WEIGHTS, "missing": [None] * 5, **changed}
-    with pytest.raises(InputError, match=message):
+    with pytest.raises((ConfigError, InputError), match=message):
         WeightedLookup(np.full((2, 5), 3), **arguments)
 
 

@@ -195,6 +195,8 @@ USER = {"role": "user", "content": "x"}
         [{"role": "user", "content": 5}],
         [{"role": "user", "content": "half a pair \ud800"}],
         ["just text"],
+        USER,
+        None,
         [None],
         [7],
         [Message("music", track_id="forged"), Message("user", "x")],

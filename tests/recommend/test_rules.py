@@ -120,7 +120,7 @@ def allows(rule: Rule, row: int, played: Sequence[int]) -> bool:
     return all(parts) if rule.word == "and" else any(parts)  # type: ignore[attr-defined]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.lists(RULES, max_size=3), PLAYED)
 def test_a_mask_is_the_rules_on_every_track(rules: list[Rule], played: list[int]):
     expected = [row for row in EVERY if all(allows(rule, row, played) for rule in rules)]
@@ -133,7 +133,7 @@ def test_a_mask_is_the_rules_on_every_track(rules: list[Rule], played: list[int]
         assert by_chat or not any(all(allows(rule, row, ()) for rule in fixed) for row in EVERY)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(RULES, RULES, RULES, PLAYED)
 def test_rules_combine_as_sets_do(a: Rule, b: Rule, c: Rule, played: list[int]):
     def same(left: Rule, right: Rule) -> None:
@@ -156,7 +156,7 @@ VALUE = st.text(st.characters(exclude_categories=["Cs"]), max_size=8) | st.sampl
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     st.one_of(
         st.builds(Constraint, COLUMN, st.sampled_from(["is", "not"]), VALUE).map(Meets),
@@ -358,6 +358,7 @@ def test_the_command_line_takes_rules(capsys: pytest.CaptureFixture[str]):
     assert "rule 'year >=': cannot be read" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.realdata
 def test_the_rules_on_real_tracks(real_data: Path, tmp_path: Path):
     import_table(real_data / "spotify_songs.csv", tmp_path / "catalog")

@@ -54,7 +54,7 @@ def check(index: CatalogIndex, allowed: Allowed, masks: list[np.ndarray]) -> Non
             ]
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 @given(data=st.data(), n=st.integers(0, 12), few=st.sampled_from([0.0, 0.3, 1.0]))
 def test_masks_are_kept_however_they_are_stored(data: st.DataObject, n: int, few: float) -> None:
     index = make_index(data.draw(st.integers(0, 99)), n)
@@ -71,7 +71,7 @@ def test_masks_are_kept_however_they_are_stored(data: st.DataObject, n: int, few
     check(index, allowed, [whole if mask is None else mask for mask in masks])
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 @given(data=st.data(), n=st.integers(1, 12), masked=st.booleans())
 def test_excluded_rows_are_taken_from_each_chat(data: st.DataObject, n: int, masked: bool) -> None:
     index = make_index(data.draw(st.integers(0, 99)), n)

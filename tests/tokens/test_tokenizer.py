@@ -135,6 +135,19 @@ def test_saving_into_its_own_folder_keeps_the_side_files(
     assert TalkPlayTokenizer.from_pretrained(tmp_path).config == tokenizer.config
 
 
+def test_the_catalogue_index_of_an_earlier_tokenizer_does_not_stay(
+    tokenizer: TalkPlayTokenizer, tmp_path: Path
+) -> None:
+    tokenizer.save_pretrained(tmp_path / "old")
+    (tmp_path / "old" / files.CATALOG_INDEX).unlink()
+    old = TalkPlayTokenizer.from_pretrained(tmp_path / "old")
+    tokenizer.save_pretrained(tmp_path / "out")
+    assert (tmp_path / "out" / files.CATALOG_INDEX).exists()
+    old.save_pretrained(tmp_path / "out")
+    assert not (tmp_path / "out" / files.CATALOG_INDEX).exists()
+    assert (tmp_path / "out" / files.TOKEN_CATALOG).exists()
+
+
 @pytest.fixture(scope="module")
 def plain(tokenizer_folder: Path) -> PreTrainedTokenizerFast:
     return AutoTokenizer.from_pretrained(tokenizer_folder)

@@ -1,14 +1,20 @@
-"""The same beams, samples and scores by `generate`, for models that take no branching tokens."""
+"""The same beams, samples and scores for models that take no branching tokens."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
-from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, PreTrainedModel
+from transformers import (
+    DynamicCache,
+    GenerationConfig,
+    LogitsProcessor,
+    LogitsProcessorList,
+    PreTrainedModel,
+)
 
 from talkplay_hf.recommend.decoding.beams import RankedCodes
 from talkplay_hf.recommend.decoding.sampling import SampledTokens
+from talkplay_hf.recommend.decoding.writer import write
 from talkplay_hf.recommend.grammar import (
     CatalogLogitsProcessor,
     MusicGrammarLogitsProcessor,
@@ -76,13 +82,20 @@ def generate_beams(
         rules (`LogitsProcessorList`): What may follow.
         width (`int`): Beams.
     """
-    config = _config(
-        model,
+    never = model.config.vocab_size
+    config = GenerationConfig(
         max_new_tokens=vocabulary.depth,
         do_sample=False,
         num_beams=width,
         num_return_sequences=width,
         length_penalty=0.0,
+        # what is not set here is filled in from the model's own settings
+        repetition_penalty=1.0,
+        no_repeat_ngram_size=0,
+        # a block has a fixed number of tokens, whatever they are
+        eos_token_id=never,
+        pad_token_id=never,
+        return_dict_in_generate=True,
         output_scores=True,
     )
     ids = torch.tensor([list(prompt)], device=model.device)
@@ -102,8 +115,7 @@ def generate_beams(
     return RankedCodes(codes[alive], scores[alive])
 
 
-@torch.inference_mode()
-def generate_samples(
+def sample_rows(
     model: PreTrainedModel,
     prompt: Sequence[int],
     vocabulary: MusicVocabulary,
@@ -111,11 +123,11 @@ def generate_samples(
     *,
     draws: int,
     free: bool,
-    seed: int,
+    rng: np.random.Generator,
     temperature: float,
     top_p: float,
 ) -> SampledTokens:
-    """Sampled blocks after a prompt, by `generate`.
+    """The draws of `sample_blocks`, each in a row of its own.
 
     Args:
         model (`PreTrainedModel`): Any causal language model.
@@ -124,57 +136,32 @@ def generate_samples(
         rules (`LogitsProcessorList`): What may follow.
         draws (`int`): How many to draw.
         free (`bool`): Draw all tokens from where the answer begins; else the block is open already.
-        seed (`int`): Seed of the draws.
+        rng (`np.random.Generator`): Where the draws come from.
         temperature (`float`): Sampling temperature.
         top_p (`float`): Nucleus.
     """
     opened = [] if free else [vocabulary.start]
-    config = _config(
+    tokens = np.full((draws, vocabulary.depth + 2), vocabulary.end_of_turn)
+    if not free:
+        tokens[:, 0], tokens[:, -1] = vocabulary.start, vocabulary.end
+    log_probs = np.zeros(tokens.shape)
+    written = write(
         model,
-        max_new_tokens=vocabulary.depth + (2 if free else 0),
-        do_sample=True,
-        num_beams=1,
+        [[*prompt, *opened]] * draws,
+        rules,
+        cache=DynamicCache(config=model.config),
+        read=0,
+        limit=vocabulary.depth + (2 if free else 0),
+        end_of_turn=vocabulary.end_of_turn,
+        rngs=[rng] * draws,
         temperature=temperature,
         top_p=top_p,
-        num_return_sequences=draws,
-        output_logits=True,
     )
-    ids = torch.tensor([[*prompt, *opened]], device=model.device)
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        found = model.generate(
-            ids,
-            attention_mask=torch.ones_like(ids),
-            generation_config=config,
-            logits_processor=rules,
-        )
-    tokens = found.sequences[:, len(prompt) :]
-    scores = torch.zeros(draws, dtype=torch.float64, device=tokens.device)
-    for step, logits in enumerate(found.logits, start=len(opened)):
-        if 1 <= step <= vocabulary.depth:
-            log_probs = torch.log_softmax(logits.float(), dim=-1)
-            scores += log_probs.gather(1, tokens[:, step, None])[:, 0]
-    blocks = tokens.cpu().numpy()
-    if not free:
-        blocks = np.pad(blocks, ((0, 0), (0, 1)), constant_values=vocabulary.end)
-    return SampledTokens(blocks, scores.cpu().numpy())
-
-
-def _config(model: PreTrainedModel, **settings: Any) -> GenerationConfig:
-    """Settings of `generate`, with those that the model's own would fill in."""
-    never = model.config.vocab_size
-    return GenerationConfig(
-        top_k=0,
-        min_p=0.0,
-        typical_p=1.0,
-        repetition_penalty=1.0,
-        no_repeat_ngram_size=0,
-        # a block has a fixed number of tokens, whatever they are
-        eos_token_id=never,
-        pad_token_id=never,
-        return_dict_in_generate=True,
-        **settings,
-    )
+    for step, drawn in enumerate(written, start=len(opened)):
+        for row, one in enumerate(drawn):
+            if one is not None:
+                tokens[row, step], log_probs[row, step] = one
+    return SampledTokens(tokens, log_probs[:, 1:-1].sum(1))
 
 
 @torch.inference_mode()

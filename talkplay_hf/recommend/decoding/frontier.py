@@ -6,6 +6,9 @@ import torch
 
 from talkplay_hf.recommend.decoding.tree import TokenTree
 
+# branches of a sequence in one forward pass: each has a row of a mask over all columns
+FED_AT_A_TIME = 2048
+
 
 def share_prefixes(
     prompts: Sequence[Sequence[int]],
@@ -95,24 +98,36 @@ class Frontier:
             `torch.Tensor` of shape `[rows, prompts, branches, tokens, width]`: Hidden state after
             each of them.
         """
-        tree, (rows, prompts, branches, steps) = self.tree, self.tokens.shape
-        done, used = self.columns.shape[-1], tree.columns
+        most = max(1, FED_AT_A_TIME // self.lengths.shape[1])
+        parts = [
+            self._feed_some(self.tokens[:, :, at : at + most], self.columns[:, :, at : at + most])
+            for at in range(0, self.branches, most)
+        ]
+        hidden = torch.cat([states for states, _ in parts], dim=2)
+        fed = torch.cat([columns for _, columns in parts], dim=2)
+        self.hidden = hidden[..., -1, :]
+        self.columns = torch.cat([self.columns, fed], dim=-1)
+        return hidden
+
+    def _feed_some(
+        self, tokens: torch.Tensor, columns: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Feed some branches, given their tokens and columns: hidden states and new columns."""
+        tree, (rows, prompts, branches, steps) = self.tree, tokens.shape
+        done, used = columns.shape[-1], tree.columns
         count = steps - done
         visible = torch.arange(used, device=tree.device) < self.lengths[..., None]
         visible = visible[:, :, None].repeat(1, 1, branches, 1)
-        visible.scatter_(-1, self.columns, True)
+        visible.scatter_(-1, columns, True)
         positions = self.lengths[..., None] + torch.arange(done, steps, device=tree.device)
         hidden = tree.grow(
-            self.tokens[..., done:].flatten(1),
+            tokens[..., done:].flatten(1),
             positions[:, :, None].expand(-1, -1, branches, -1).flatten(1),
             visible.flatten(1, 2).repeat_interleave(count, dim=1),
             chain=count,
         ).view(rows, prompts, branches, count, -1)
-        self.hidden = hidden[..., -1, :]
         fed = used + torch.arange(prompts * branches * count, device=tree.device)
-        fed = fed.view(1, prompts, branches, count).expand(rows, -1, -1, -1)
-        self.columns = torch.cat([self.columns, fed], dim=-1)
-        return hidden
+        return hidden, fed.view(1, prompts, branches, count).expand(rows, -1, -1, -1)
 
 
 def _take(values: torch.Tensor, parents: torch.Tensor) -> torch.Tensor:

@@ -161,18 +161,6 @@ class TokenTree:
         bias = None if self._head.bias is None else self._head.bias[first:end]
         return torch.nn.functional.linear(hidden, self._head.weight[first:end], bias).float()
 
-    @torch.no_grad()
-    def keep(self, columns: torch.Tensor) -> None:
-        """Keep some columns of each sequence, in this order, and forget the others.
-
-        Args:
-            columns (`torch.Tensor` of shape `[sequences, kept]`, int64): Columns of the cache.
-        """
-        for layer in self.cache.layers:
-            heads, width = layer.keys.shape[1], layer.keys.shape[-1]
-            index = columns[:, None, :, None].expand(-1, heads, -1, width)
-            layer.keys, layer.values = layer.keys.gather(2, index), layer.values.gather(2, index)
-
     def forget(self, columns: int) -> None:
         """Forget all but the first columns."""
         for layer in self.cache.layers:

@@ -26,6 +26,19 @@ class CatalogLogitsProcessor(MusicGrammarLogitsProcessor):
     so that each block can be given a track of its own. Where no track is left, the answer goes on
     with fewer blocks.
 
+    Example:
+        ```python
+        tokenizer = TalkPlayTokenizer.from_pretrained(folder)
+        model = AutoModelForCausalLM.from_pretrained(folder)
+        processor = CatalogLogitsProcessor(
+            MusicVocabulary.of(tokenizer),
+            CatalogIndex.load(tokenizer.side_file("catalog_index_file")),
+        )
+        ids = tokenizer.chat_ids([Message("user", "slow jazz")], [])
+        out = model.generate(torch.tensor([ids]), logits_processor=[processor], num_beams=4)
+        codes = tokenizer.parse_blocks(out[0, len(ids) :].tolist())
+        ```
+
     Args:
         vocabulary (`MusicVocabulary`): Where the tokens stand.
         index (`CatalogIndex`): The catalogue.
@@ -65,6 +78,11 @@ class CatalogLogitsProcessor(MusicGrammarLogitsProcessor):
         if not bool((self._allowed.totals() > 0).all()):
             raise NoTrackError("the rules in force leave no track to recommend")
         super().__init__(vocabulary, tracks=tracks, place=place, in_place=in_place)
+
+    @property
+    def _home(self) -> torch.device:
+        # a processor is made for each answer, which must not copy the index
+        return self._index.device
 
     def _put(self, device: torch.device) -> None:
         super()._put(device)

@@ -35,7 +35,8 @@ class MusicGrammarLogitsProcessor(LogitsProcessor):  # type: ignore[misc]
         tracks (`int`): Music blocks an answer. Blocks that the prompt has since the last end of a
             turn, as a listening history has, count.
         place (`str`): `"first"` puts all blocks before the text, as in the paper; `"anywhere"` lets
-            the model choose, and the answer cannot end before they are there.
+            the model choose, and the answer cannot end its turn before they are there; a limit of
+            `generate` on its length can still end it.
         in_place (`bool`): Write into the scores that come in. Faster by the time that a fresh
             tensor of all scores takes; do not use it where the raw scores are wanted as well
             (`generate(output_logits=True)` when sampling).
@@ -60,7 +61,12 @@ class MusicGrammarLogitsProcessor(LogitsProcessor):  # type: ignore[misc]
         self._tracks = tracks
         self._place = place
         self._in_place = in_place
-        self._put(torch.device("cpu"))
+        self._put(self._home)
+
+    @property
+    def _home(self) -> torch.device:
+        """Where the tables are until scores come from elsewhere."""
+        return torch.device("cpu")
 
     def _put(self, device: torch.device) -> None:
         """Keep the tables on a device."""

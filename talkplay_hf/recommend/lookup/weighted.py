@@ -2,18 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from talkplay_hf.errors import InputError
 from talkplay_hf.recommend.lookup.postings import Groups, Postings, keep_allowed
-
-if TYPE_CHECKING:
-    from talkplay_hf.tokens.index import CatalogIndex
+from talkplay_hf.tokens.index import CatalogIndex
 
 MAX_MODALITIES = 8
-MAX_BITS = 62
 
 Masks = np.ndarray | Sequence[np.ndarray | None] | None
 
@@ -63,14 +59,14 @@ class WeightedLookup:
     An exact match is one binary search in sorted keys. A partial match goes through the subsets of
     modalities, best first, and looks for the tracks of a subset in the shortest of its inverted
     lists. No query touches all tracks. With five codebooks of 256 to 65,535 codes the arrays take
-    72 bytes a track, 60 of them beside `index`.
+    60 bytes a track beside those of the index.
 
     Args:
         codes (`np.ndarray` of shape `[n, modalities]`, int): Codes of every track.
         sizes (`Sequence[int]`): Codebook size K per modality.
         weights (`Sequence[int]`): Weight per modality, positive.
         missing (`Sequence[int | None]`): The code reserved for "missing" per modality.
-        index (`CatalogIndex`, *optional*): The index of the same codes, to share its sorted keys.
+        index (`CatalogIndex`, *optional*): The index of the same codes, if there is one already.
         compiled (`bool`): Search with numba (extra `speed`), otherwise with numpy; the results are
             the same. Compiling takes seconds, once a process: it pays for many queries.
 
@@ -79,6 +75,7 @@ class WeightedLookup:
             of them: the exact match.
 
     Raises:
+        ConfigError: If a code tuple does not fit the catalogue index.
         InputError: If the arguments do not fit each other.
         MissingExtraError: If `compiled` and numba is not installed.
     """
@@ -90,18 +87,14 @@ class WeightedLookup:
         weights: Sequence[int],
         missing: Sequence[int | None],
         *,
-        index: "CatalogIndex | None" = None,
+        index: CatalogIndex | None = None,
         compiled: bool = False,
     ) -> None:
         depth = len(sizes)
         if codes.ndim != 2 or not len(weights) == len(missing) == codes.shape[1] == depth:
             raise InputError("codes, sizes, weights and missing must be of the same modalities")
-        self._bits = [(size - 1).bit_length() for size in sizes]
-        if not 1 <= depth <= MAX_MODALITIES or sum(self._bits) > MAX_BITS:
-            raise InputError(
-                f"codebooks of {tuple(sizes)} codes: the lookup takes 1 to {MAX_MODALITIES} "
-                f"modalities and tuples of at most {MAX_BITS} bits"
-            )
+        if not 1 <= depth <= MAX_MODALITIES:
+            raise InputError(f"{depth} modalities: the lookup takes 1 to {MAX_MODALITIES}")
         if min(weights) < 1:
             raise InputError(f"the weights {tuple(weights)} must be positive")
         if ((codes < 0) | (codes >= np.asarray(sizes))).any():
@@ -110,12 +103,8 @@ class WeightedLookup:
         self._missing = tuple(missing)
         masks = sorted(range(1, 1 << depth), key=lambda mask: _place(mask, weights))
         self.subsets = tuple(tuple(m for m in range(depth) if mask >> m & 1) for mask in masks)
-        if index is None:
-            keys = self._pack(codes)
-            order = np.argsort(keys, kind="stable")
-            self._keys, self._order = keys[order], order.astype(np.int32)
-        else:
-            self._keys, self._order = index.keys.cpu().numpy(), index.order.cpu().numpy()
+        self._index = CatalogIndex(codes, sizes) if index is None else index
+        self._keys, self._order = self._index.keys.cpu().numpy(), self._index.order.cpu().numpy()
         self._order.flags.writeable = False
         # all modalities at once is the exact match, which the keys find
         self._postings = Postings(codes, self._sizes, masks[1:], compiled)
@@ -127,8 +116,8 @@ class WeightedLookup:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the arrays, those of `index` among them."""
-        return self._postings.nbytes + self._keys.nbytes + self._order.nbytes
+        """Bytes of the arrays, those of the index among them."""
+        return self._postings.nbytes + self._index.nbytes
 
     def find(self, query: Sequence[int], allowed: np.ndarray | None = None) -> Match:
         """The tracks that match a query best.
@@ -164,7 +153,7 @@ class WeightedLookup:
         masks = _per_query(allowed, len(queries))
         if len(masks) != len(queries):
             raise InputError(f"{len(masks)} masks do not go with {len(queries)} queries")
-        keys = self._pack(queries)
+        keys = self._index.pack(queries)
         first = np.searchsorted(self._keys, keys).tolist()
         end = np.searchsorted(self._keys, keys, side="right").tolist()
         matches = []
@@ -226,18 +215,8 @@ class WeightedLookup:
             raise InputError(f"codes {tuple(codes)} do not fit the codebooks")
         return codes
 
-    def _pack(self, codes: np.ndarray) -> np.ndarray:
-        keys = np.zeros(len(codes), dtype=np.int64)
-        for m, bits in enumerate(self._bits):
-            keys <<= bits
-            keys |= codes[:, m]
-        return keys
-
     def _exact(self, query: list[int], allowed: np.ndarray | None) -> np.ndarray:
-        packed = 0
-        for code, bits in zip(query, self._bits, strict=True):
-            packed = packed << bits | code
-        key = np.int64(packed)
+        key = np.int64(self._index.key(query))
         first = int(np.searchsorted(self._keys, key))
         if first == len(self._keys) or self._keys[first] != key:
             return self._order[:0]

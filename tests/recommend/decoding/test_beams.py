@@ -214,7 +214,7 @@ def test_each_chat_is_given_its_own_allowed_tracks(
         assert_same(ranked, generated_beams(model, prompt, allowed, 6))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(
     seed=st.integers(0, 10_000),
     tracks=st.integers(1, 60),

@@ -1,7 +1,8 @@
-"""Models that take no branching tokens: the same answers, by `generate`."""
+"""Models that take no branching tokens: the same answers, in other ways."""
 
 import copy
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -17,15 +18,22 @@ from tiny_decoders import (
     random_prompt,
     tiny_decoder,
 )
-from transformers import AutoModelForCausalLM, GPT2Config, GPTNeoXConfig, PreTrainedModel
+from transformers import (
+    AutoModelForCausalLM,
+    BloomConfig,
+    GPT2Config,
+    GPTNeoXConfig,
+    PreTrainedModel,
+)
 
 from talkplay_hf.recommend.decoding.beams import beam_search
 from talkplay_hf.recommend.decoding.fallback import (
     generate_beams,
-    generate_samples,
     processors,
+    sample_rows,
     score_tuples,
 )
+from talkplay_hf.recommend.decoding.sampling import sample_blocks
 from talkplay_hf.recommend.recommender import Recommender
 from talkplay_hf.tokens.index import CatalogIndex
 from talkplay_hf.tokens.tokenizer import TalkPlayTokenizer
@@ -94,7 +102,7 @@ def test_samples_have_their_scores_and_leave_the_global_generator_alone(
     options["free"] = constraint == "none"
     rules = processors(VOCABULARY, constraint, INDEX, [None])
     drawn, again, other = (
-        generate_samples(llama, prompt, VOCABULARY, rules, seed=seed, **options)
+        sample_rows(llama, prompt, VOCABULARY, rules, rng=np.random.default_rng(seed), **options)
         for seed in (3, 3, 4)
     )
     assert torch.equal(torch.random.get_rng_state(), before)
@@ -112,6 +120,30 @@ def test_samples_have_their_scores_and_leave_the_global_generator_alone(
     )
     inside = {tuple(row) for row in codes.tolist()} <= CATALOG
     assert inside == (constraint == "catalog")
+
+
+@pytest.mark.parametrize("constraint", ["catalog", "grammar", "none"])
+def test_draws_are_those_of_the_block_decoder(llama: PreTrainedModel, constraint: str) -> None:
+    options: dict[str, Any] = {"draws": 20, "temperature": 1.0, "top_p": 0.9}
+    rows = sample_rows(
+        llama,
+        PROMPT[:-1],
+        VOCABULARY,
+        processors(VOCABULARY, constraint, INDEX, [None]),
+        free=constraint == "none",
+        rng=np.random.default_rng(5),
+        **options,
+    )
+    rng = np.random.default_rng(5)
+    blocks = sample_blocks(
+        llama, PROMPT[:-1], VOCABULARY, rng=rng, constraint=constraint, index=INDEX, **options
+    )
+    # a row that has ended its turn draws no more, a branch does
+    ended = rows.tokens == VOCABULARY.end_of_turn
+    same = (rows.tokens == blocks.tokens) | (ended.cumsum(1) > 1)
+    assert same.all()
+    whole = ~ended.any(1)
+    np.testing.assert_allclose(rows.scores[whole], blocks.scores[whole], atol=1e-4)
 
 
 # --- a whole recommender ---------------------------------------------------------------------
@@ -135,6 +167,17 @@ def recommender(request: pytest.FixtureRequest, tokenizer: TalkPlayTokenizer) ->
     model = AutoModelForCausalLM.from_config(config)
     grow_vocabulary(model, tokenizer)
     return Recommender(model, tokenizer)
+
+
+def test_a_model_without_a_limit_of_positions_answers(tokenizer: TalkPlayTokenizer) -> None:
+    config = BloomConfig(
+        vocab_size=tokenizer.config.base_vocab_size, hidden_size=32, n_layer=2, n_head=2
+    )
+    model = AutoModelForCausalLM.from_config(config)
+    grow_vocabulary(model, tokenizer)
+    alibi = Recommender(model, tokenizer)
+    assert alibi.chat(REQUEST, seed=0, max_new_tokens=2).tracks
+    assert alibi.rank(REQUEST, k=2, beam_width=4)
 
 
 def test_a_warning_says_once_why_the_block_decoder_is_not_used(
@@ -191,8 +234,18 @@ def test_every_way_of_ranking_works(
             assert scored.codes == recommender.codes(scored.track.track_id)
 
 
+def test_seeds_repeat_while_other_threads_draw(recommender: Recommender) -> None:
+    def drawn(seed: int) -> list[str]:
+        found = recommender.rank(REQUEST, k=5, strategy="sampling", draws=4, seed=seed)
+        return [scored.track.track_id for scored in found]
+
+    seeds = [0, 1, 2] * 4
+    with ThreadPoolExecutor(3) as threads:
+        assert list(threads.map(drawn, seeds)) == [drawn(seed) for seed in (0, 1, 2)] * 4
+
+
 @pytest.mark.parametrize("strategy", ["sample", "rank"])
-@pytest.mark.parametrize("tracks", [1, 2])
+@pytest.mark.parametrize("tracks", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_chat_batch_and_stream_work(recommender: Recommender, strategy: str, tracks: int) -> None:
     options: dict[str, Any] = {"strategy": strategy, "tracks": tracks, "max_new_tokens": 4}
     alone = [

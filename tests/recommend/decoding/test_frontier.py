@@ -3,11 +3,13 @@
 import itertools
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from tiny_decoders import VOCABULARY, random_prompt, tiny_decoder
 
+from talkplay_hf.recommend.decoding import frontier as frontier_module
 from talkplay_hf.recommend.decoding.frontier import Frontier, share_prefixes
 from talkplay_hf.recommend.decoding.tree import TokenTree
 
@@ -48,7 +50,11 @@ def test_all_turns_of_a_dialogue_make_one_sequence(
     assert len(members) == 1
 
 
-def test_branches_of_several_prompts_see_only_their_own_past() -> None:
+@pytest.mark.parametrize("fed", [frontier_module.FED_AT_A_TIME, 4])
+def test_branches_of_several_prompts_see_only_their_own_past(
+    fed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(frontier_module, "FED_AT_A_TIME", fed)
     model = tiny_decoder()
     rng = np.random.default_rng(0)
     dialogue = random_prompt(rng, 6) + random_prompt(rng, 5)

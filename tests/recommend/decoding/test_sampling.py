@@ -85,7 +85,7 @@ def test_only_allowed_tracks_are_drawn(model: PreTrainedModel) -> None:
 
 def test_tracks_are_drawn_as_often_as_their_tokens_are(model: PreTrainedModel) -> None:
     """Level by level, the probability of a token among those that lead to a track."""
-    draws = 4000
+    draws = 2000
     tuples = np.unique(TABLE, axis=0)
     chance = np.ones(len(tuples))
     for number, row in enumerate(tuples):

@@ -102,29 +102,6 @@ def go_on(model: PreTrainedModel, tree: TokenTree, ids: list[int]) -> torch.Tens
         return model(torch.tensor([ids]), past_key_values=tree.cache, use_cache=True).logits[0]
 
 
-def test_the_cache_that_keep_leaves_continues_as_a_plain_forward(model: PreTrainedModel) -> None:
-    rng = np.random.default_rng(2)
-    prompt, reply = random_prompt(rng, 14), [VOCABULARY.end, 5, 9, 3]
-    tree = TokenTree(model)
-    hidden = tree.read([prompt])
-    frontier = Frontier.at(tree, torch.tensor([[len(prompt)]]), hidden)
-    # three branches, of which the middle one is the block, and is fed out of order
-    for level, token in enumerate(BLOCK):
-        parents = torch.zeros(1, 1, 3, dtype=torch.int64)
-        if level:
-            parents = torch.tensor([[[2, 1, 0]]])
-        others = VOCABULARY.offsets[level] + rng.integers(0, 12, 2)
-        frontier.choose(parents, torch.tensor([[[others[0], token, others[1]]]]))
-        if level != 2:
-            frontier.feed()
-    prefix = torch.arange(len(prompt))
-    tree.keep(torch.cat([prefix, frontier.columns[0, 0, 1]])[None])
-    assert tree.columns == len(prompt) + len(BLOCK)
-    found = go_on(model, tree, reply)
-    wanted = plain_logits(model, prompt + BLOCK + reply)[-len(reply) :]
-    torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-4)
-
-
 def test_the_cache_that_forget_leaves_continues_as_a_plain_forward(model: PreTrainedModel) -> None:
     prompt = random_prompt(np.random.default_rng(3), 14)
     tree = TokenTree(model)
@@ -139,7 +116,7 @@ def test_the_cache_that_forget_leaves_continues_as_a_plain_forward(model: PreTra
     torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-4)
 
 
-def test_generate_goes_on_from_the_cache_that_keep_leaves(model: PreTrainedModel) -> None:
+def test_generate_goes_on_from_the_cache_of_a_tree(model: PreTrainedModel) -> None:
     prompt = random_prompt(np.random.default_rng(4), 14)
     tree = TokenTree(model)
     tree.read([prompt])

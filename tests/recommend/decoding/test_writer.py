@@ -20,7 +20,7 @@ from talkplay_hf.recommend.decoding.writer import write
 from talkplay_hf.tokens.index import CatalogIndex
 
 INDEX = CatalogIndex(random_codes(np.random.default_rng(0), 50), (CODES,) * DEPTH)
-LIMIT = 25
+LIMIT = 16
 
 
 @pytest.fixture(scope="module", params=["llama", "gpt_neox", "gpt2"])

@@ -38,7 +38,7 @@ def legal_rows(scores: torch.Tensor) -> list[set[int]]:
     return [set((row > -torch.inf).nonzero()[:, 0].tolist()) for row in scores]
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=60)
 @given(rows=st.lists(streams, min_size=1, max_size=5), tracks=st.integers(1, 3), place=places)
 @example(rows=[[*block((0, 0, 0))[:2], WORDS.start]], tracks=1, place="first")
 @example(rows=[[WORDS.start, 3]], tracks=1, place="anywhere")
@@ -57,7 +57,7 @@ def test_the_grammar_allows_what_the_state_machine_does(
     assert torch.equal(scores, after)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=80)
 @given(
     rows=st.lists(streams, min_size=1, max_size=5),
     catalog=catalogs,
@@ -95,7 +95,7 @@ def test_the_catalogue_allows_what_the_state_machine_does(
     assert torch.equal(again(batch(rows), scores), after)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(data=st.data(), tracks=st.integers(1, 2), each=st.integers(1, 3))
 def test_each_chat_has_its_own_tracks(data: st.DataObject, tracks: int, each: int) -> None:
     catalog = data.draw(catalogs)
