@@ -265,7 +265,9 @@ def run_evaluate(args: argparse.Namespace) -> None:
     value, text = report.to_dict(), report.summary()
     value["catalog_kind"] = "demo world" if demo else "catalog"
     if args.matching:
-        found = matching(recommender, conversations, samples=args.matching, seed=args.seed)
+        found = matching(
+            recommender, conversations, samples=args.matching, seed=args.seed, catalog=catalog
+        )
         value["matching"] = found.to_dict()
         text += "\n" + found.summary() + "\n"
     if args.out:

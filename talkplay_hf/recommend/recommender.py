@@ -107,6 +107,11 @@ class Recommender:
         """The tracks that can be recommended (no playlists)."""
         return self._catalog
 
+    @property
+    def lookup(self) -> WeightedLookup:
+        """From code tuples to catalog rows (paper 4.4)."""
+        return self._lookup
+
     def track(self, track_id: str) -> Track:
         """A track by id.
 

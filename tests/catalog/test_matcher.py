@@ -112,6 +112,13 @@ def test_a_request_of_several_constraints():
     assert matcher.columns[-1] == "year"
 
 
+@pytest.mark.parametrize("value", ["Groß", "GROSS", "gross", "GROẞ"])
+def test_spellings_that_differ_in_case_alone_are_one(value: str):
+    tracks = [Track(name, "A", name) for name in ("Groß", "GROSS", "Gros")]
+    matcher = ConstraintMatcher(Catalog.from_tracks(tracks))
+    assert matcher.mask([Constraint("artist", "is", value)]).tolist() == [True, True, False]
+
+
 @pytest.mark.parametrize("value", ["\udcff", "a\ud800"])
 def test_half_of_a_surrogate_pair_meets_nothing(value: str):
     matcher = ConstraintMatcher(Catalog.from_tracks([Track("a", "A", "Ann")]))

@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
-from talkplay_hf.catalog.schema import Conversation, Message
+from talkplay_hf.catalog.schema import Catalog, Conversation, Message
+from talkplay_hf.catalog.splits import cold_tracks
 from talkplay_hf.errors import InputError
 from talkplay_hf.evaluation.matching import matching
-from talkplay_hf.recommend.recommender import Recommendation
+from talkplay_hf.recommend.answers import Recommendation
+from talkplay_hf.recommend.recommender import Recommender
 
 CODES = {"t0": (0, 0), "t1": (1, 1), "t2": (1, 1), "t3": (2, 0)}
 CONVERSATION = Conversation(
@@ -83,7 +85,10 @@ def test_rates_by_hand(fake: FakeRecommender) -> None:
     assert report.independent == pytest.approx(1 / 8 + 3 / 8)
     assert report.samples == 4
     assert "independent marginals" in report.summary()
-    assert set(report.to_dict()) == {"samples", "seed", "well_formed", "exact", "independent"}
+    assert report.to_dict().keys() == {
+        *("samples", "seed", "well_formed", "exact", "independent", "matches")
+    }
+    assert not report.matches
 
 
 def test_every_user_message_is_a_prompt(fake: FakeRecommender) -> None:
@@ -97,3 +102,21 @@ def test_without_a_user_message_there_is_nothing_to_sample(fake: FakeRecommender
     alone = Conversation("c0", (Message("music", track_id="t0"),))
     with pytest.raises(InputError, match="no user message"):
         matching(fake, [alone])  # type: ignore[arg-type]
+
+
+def test_matches_are_told_apart_by_modalities_and_by_warm_and_cold(
+    recommender: Recommender, world: Catalog, conversations: list[Conversation]
+) -> None:
+    report = matching(recommender, conversations, samples=40, seed=1, catalog=world)
+    cold = int(cold_tracks(world).sum())
+    for constraint, found in report.matches.items():
+        assert found["tracks"] == {"warm": len(world) - cold, "cold": cold}
+        assert sum(found["exact"].values()) == pytest.approx(report.exact[constraint] * 40)
+        partial = sum(sum(split.values()) for split in found["partial"].values())
+        assert sum(found["exact"].values()) + partial + found["none"] == found["queries"]
+    assert sum(report.matches["catalog"]["exact"].values()) == 40
+    # random weights hardly hit a track by chance
+    names = set(" + ".join(report.matches["grammar"]["partial"]).split(" + "))
+    assert names <= set(recommender.tokenizer.config.modalities)
+    assert names
+    assert "in part, by" in report.summary()

@@ -249,6 +249,15 @@ def test_a_chat_with_fewer_tracks_left_is_answered_as_alone(recommender: Recomme
             assert_same(answer, recommender.chat(chat, seed=seed, **options))
 
 
+def test_a_reply_is_no_longer_for_what_others_play(recommender: Recommender) -> None:
+    """Where an answer can play fewer tracks, it is not given their tokens for its reply."""
+    chats = [REQUEST, played(*recommender.track_ids[1:])]
+    together = recommender.chat_batch(chats, seeds=[1, 2], tracks=3, **SHORT)
+    assert [len(answer.tracks) for answer in together] == [3, 1]
+    for chat, seed, answer in zip(chats, [1, 2], together, strict=True):
+        assert_same(answer, recommender.chat(chat, seed=seed, tracks=3, **SHORT))
+
+
 def test_a_batch_may_be_empty_and_needs_a_seed_for_each(recommender: Recommender) -> None:
     assert recommender.chat_batch([]) == []
     with pytest.raises(InputError, match="1 seeds for 2 chats"):
