@@ -1,5 +1,6 @@
 """The four ways to rank, against teacher forcing of every track."""
 
+import copy
 from itertools import groupby
 from typing import Any
 
@@ -109,6 +110,24 @@ def test_tracks_of_one_tuple_are_in_the_order_of_their_ids(recommender: Recommen
     assert len(groups) == len({scored.codes for scored in found})
     for group in groups:
         assert ids_of(group) == sorted(ids_of(group))
+
+
+def test_tuples_that_differ_by_rounding_alone_are_in_the_order_of_their_tracks(
+    tiny_model: LlamaForCausalLM, tokenizer: TalkPlayTokenizer
+) -> None:
+    model = copy.deepcopy(tiny_model)
+    first, end = tokenizer.code_offsets[[0, -1]].tolist()
+    torch.manual_seed(0)
+    for part in (model.get_input_embeddings(), model.get_output_embeddings()):
+        with torch.no_grad():
+            noise = 3e-7 * torch.randn(end - first, part.weight.shape[1])
+            part.weight[first:end] = part.weight[first] + noise
+    alike = Recommender(model, tokenizer)
+    for strategy in ("beam", "exact"):
+        found = alike.rank(REQUEST, k=60, strategy=strategy)
+        assert len({scored.score for scored in found}) > 1
+        assert ids_of(found) == sorted(alike.track_ids)
+    assert ids_of(alike.rank(REQUEST, k=1, strategy="exact")) == sorted(alike.track_ids)
 
 
 # --- scores ----------------------------------------------------------------------------------
