@@ -93,7 +93,7 @@ def check_belonging(model: PreTrainedModel, tokenizer: TalkPlayTokenizer) -> Non
         )
     reason = why_unsupported(model)
     if reason is not None:
-        logger.warning("the block decoder is not used, `generate` is: %s", reason)
+        logger.warning("the block decoder is not used, slower ways are: %s", reason)
 
 
 def token_catalog(
