@@ -67,16 +67,20 @@ class Allowed:
         Raises:
             InputError: If a mask is not one value a track.
         """
+        distinct = {id(mask): mask for mask in masks if mask is not None}
+        for mask in distinct.values():
+            _check(index, mask)
+        everything = np.ones(index.tracks, dtype=bool)
+        most = FEW * index.tracks
+        heavy = [mask for mask in distinct.values() if np.count_nonzero(~mask) > most]
+        # chats under the same rules differ in what they have played
+        together = np.logical_or.reduce(heavy) if heavy else everything
         tables: dict[int, np.ndarray] = {}
         own: dict[int, np.ndarray] = {}
-        everything = np.ones(index.tracks, dtype=bool)
-        for mask in masks:
-            if mask is None or id(mask) in own:
-                continue
-            _check(index, mask)
-            few = np.count_nonzero(~mask) <= FEW * index.tracks
-            tables[id(mask)] = everything if few else mask
-            own[id(mask)] = np.flatnonzero(~mask & tables[id(mask)])
+        for key, mask in distinct.items():
+            bases = (base for base in (everything, together) if (base & ~mask).sum() <= most)
+            tables[key] = next(bases, mask)
+            own[key] = np.flatnonzero(~mask & tables[key])
         kept = [tables.get(id(mask), everything) for mask in masks]
         banned = [own.get(id(mask), np.empty(0, dtype=np.int64)) for mask in masks]
         if all(table is everything for table in kept):
