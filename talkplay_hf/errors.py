@@ -39,3 +39,8 @@ class PromptRefusedError(LanguageModelError):
 
 class BudgetError(LanguageModelError):
     """The next call would pass the cap on calls or tokens."""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what another library says, or the kind of error where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

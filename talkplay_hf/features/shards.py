@@ -21,7 +21,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from talkplay_hf.errors import ArtifactError, ConfigError, InputError, LeakageError
+from talkplay_hf.errors import ArtifactError, ConfigError, InputError, LeakageError, first_line
 from talkplay_hf.features.store import ModalityVectors, absent, open_vectors, write_vectors
 from talkplay_hf.hub import files
 
@@ -93,7 +93,7 @@ class Processes:
             try:
                 torch.empty(0, device=self._device)
             except (RuntimeError, AssertionError) as error:
-                first = str(error).strip().splitlines()[0]
+                first = first_line(error)
                 raise ConfigError(f"device {self._device!r} cannot be used: {first}") from None
             return self._device
         if torch.cuda.is_available():

@@ -9,9 +9,9 @@ from transformers import DynamicCache, PreTrainedModel
 
 from talkplay_hf.errors import NoTrackError
 from talkplay_hf.recommend.answers import Recommendation, ScoredTrack
-from talkplay_hf.recommend.decoding.fallback import processors
 from talkplay_hf.recommend.decoding.writer import write
 from talkplay_hf.recommend.grammar import MusicVocabulary
+from talkplay_hf.recommend.grammar.constraints import processors
 from talkplay_hf.recommend.memory import ConversationMemory
 from talkplay_hf.recommend.options import BEAM_WIDTH, ChatOptions, RankingOptions
 from talkplay_hf.recommend.ranking import TrackRanker

@@ -11,9 +11,10 @@ from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from talkplay_hf.catalog.schema import Catalog
-from talkplay_hf.errors import ArtifactError, InputError
+from talkplay_hf.errors import ArtifactError, InputError, first_line
 from talkplay_hf.hub import files
 from talkplay_hf.recommend.decoding.tree import why_unsupported
+from talkplay_hf.recommend.lookup import WeightedLookup
 from talkplay_hf.tokens.build import read_token_catalog
 from talkplay_hf.tokens.index import CatalogIndex
 from talkplay_hf.tokens.tokenizer import TalkPlayTokenizer
@@ -42,7 +43,7 @@ def load_model(
         tokenizer = TalkPlayTokenizer.from_pretrained(name, **kwargs)
         model = AutoModelForCausalLM.from_pretrained(name, **kwargs)
     except (OSError, ValueError, SafetensorError) as error:
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        first = first_line(error)
         raise ArtifactError(f"the model {name!r} cannot be loaded: {first}") from None
     if int8:
         return in_int8(model), tokenizer
@@ -123,3 +124,12 @@ def token_catalog(
     if index is None or not index.fits(codes) or index.sizes != tuple(sizes):
         index = CatalogIndex(codes, sizes)
     return catalog, codes, index.to(device)
+
+
+def token_lookup(
+    tokenizer: TalkPlayTokenizer, codes: np.ndarray, index: CatalogIndex
+) -> WeightedLookup:
+    """The lookup with the weights and the missing codes of a tokenizer (paper 4.4)."""
+    config = tokenizer.config
+    missing = [config.missing_code(m) for m in range(len(config.codes))]
+    return WeightedLookup(codes, config.codes, config.lookup_weights, missing, index=index)

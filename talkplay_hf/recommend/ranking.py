@@ -13,12 +13,13 @@ from transformers import DynamicCache, LogitsProcessorList, PreTrainedModel
 from talkplay_hf.catalog.schema import Catalog
 from talkplay_hf.recommend.answers import ScoredTrack
 from talkplay_hf.recommend.decoding import fallback
-from talkplay_hf.recommend.decoding.beams import RankedCodes, beam_search, search
+from talkplay_hf.recommend.decoding.beams import RankedCodes, beam_search, ranked_codes, search
 from talkplay_hf.recommend.decoding.exact import TIE, rank_exactly
 from talkplay_hf.recommend.decoding.frontier import Frontier
 from talkplay_hf.recommend.decoding.sampling import SampledTokens, sample_blocks
 from talkplay_hf.recommend.decoding.tree import TokenTree, why_unsupported
 from talkplay_hf.recommend.grammar import MusicVocabulary
+from talkplay_hf.recommend.grammar.constraints import processors
 from talkplay_hf.recommend.lookup import WeightedLookup
 from talkplay_hf.recommend.options import BEAM_WIDTH, RankingOptions
 from talkplay_hf.tokens.allowed import Allowed
@@ -118,11 +119,8 @@ class TrackRanker:
             width=max(k, BEAM_WIDTH),
             allowed=Allowed.of(self._index, [mask]),
         )
-        codes = frontier.tokens[0, 0].cpu().numpy() - np.asarray(self._vocabulary.offsets[:-1])
-        values = scores[0, 0].cpu().numpy()
-        alive = values > -np.inf
         tree.forget(len(opened))
-        found = RankedCodes(codes[alive], values[alive])
+        found = ranked_codes(frontier, scores, self._vocabulary)[0]
         return self._tracks(found, k, mask), tree.cache
 
     def _beams(
@@ -201,7 +199,7 @@ class TrackRanker:
         )
 
     def _rules(self, constraint: str, mask: np.ndarray) -> LogitsProcessorList:
-        return fallback.processors(self._vocabulary, constraint, self._index, [mask])
+        return processors(self._vocabulary, constraint, self._index, [mask])
 
     def _distinct(self, drawn: SampledTokens) -> RankedCodes:
         codes, whole = self._blocks(drawn)

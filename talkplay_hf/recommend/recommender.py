@@ -17,7 +17,7 @@ from talkplay_hf.recommend.answering import Answerer, Turn
 from talkplay_hf.recommend.answers import Recommendation, ScoredTrack
 from talkplay_hf.recommend.decoding.tree import why_unsupported
 from talkplay_hf.recommend.grammar import MusicVocabulary
-from talkplay_hf.recommend.loading import check_belonging, load_model, token_catalog
+from talkplay_hf.recommend.loading import check_belonging, load_model, token_catalog, token_lookup
 from talkplay_hf.recommend.lookup import WeightedLookup
 from talkplay_hf.recommend.memory import ConversationMemory
 from talkplay_hf.recommend.options import ChatOptions, RankingOptions
@@ -52,11 +52,7 @@ class Recommender:
         self.tokenizer = tokenizer
         self._vocabulary = MusicVocabulary.of(tokenizer)
         self._catalog, self._codes, self._index = token_catalog(tokenizer, model.device)
-        sizes = tokenizer.config.codes
-        missing = [tokenizer.config.missing_code(m) for m in range(len(sizes))]
-        self._lookup = WeightedLookup(
-            self._codes, sizes, tokenizer.config.lookup_weights, missing, index=self._index
-        )
+        self._lookup = token_lookup(tokenizer, self._codes, self._index)
         self._ranker = TrackRanker(
             model,
             self._vocabulary,

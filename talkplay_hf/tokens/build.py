@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerBase
 from talkplay_hf.catalog.leakage import check_cold_unseen
 from talkplay_hf.catalog.schema import MODALITIES, PLAYLIST_SCHEMA, Catalog
 from talkplay_hf.catalog.splits import cold_tracks
-from talkplay_hf.errors import ArtifactError, InputError
+from talkplay_hf.errors import ArtifactError, InputError, first_line
 from talkplay_hf.hub import files
 from talkplay_hf.tokens.codebooks import (
     MAX_CODES,
@@ -45,7 +45,7 @@ def load_base_tokenizer(base: str) -> PreTrainedTokenizerBase:
     try:
         return AutoTokenizer.from_pretrained(base)
     except (OSError, ValueError, KeyError) as error:
-        first = str(error).strip().splitlines()[0]
+        first = first_line(error)
         raise ArtifactError(f"the tokenizer of {base!r} cannot be loaded: {first}") from None
 
 

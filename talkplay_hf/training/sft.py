@@ -20,7 +20,7 @@ from transformers.integrations import (
 )
 from trl import ModelConfig, SFTConfig, SFTTrainer
 
-from talkplay_hf.errors import ArtifactError, ConfigError, MissingExtraError
+from talkplay_hf.errors import ArtifactError, ConfigError, MissingExtraError, first_line
 from talkplay_hf.hub import files
 from talkplay_hf.hub.weights import write_weight_index
 from talkplay_hf.tokens.config import SCRATCH, TEMPERATURE, TOP_P
@@ -174,7 +174,7 @@ def load_tokenizer(folder: str) -> TalkPlayTokenizer:
     try:
         tokenizer: TalkPlayTokenizer = TalkPlayTokenizer.from_pretrained(folder)
     except (OSError, ValueError) as error:
-        first = str(error).strip().splitlines()[0]
+        first = first_line(error)
         raise ArtifactError(f"{folder}: the tokenizer cannot be loaded: {first}") from None
     return tokenizer
 

@@ -63,16 +63,13 @@ def search(
     """
     shape, depth = numbers.shape, vocabulary.depth
     scores = torch.zeros(*shape, 1, dtype=torch.float64, device=numbers.device)
-    offsets = torch.tensor(vocabulary.offsets, device=numbers.device)
     mask = None
     for level in range(depth):
         first, end = vocabulary.offsets[level], vocabulary.offsets[level + 1]
         if free:
             first, end = 0, vocabulary.size
         if index is not None:
-            prefixes = frontier.tokens.flatten(0, 2) - offsets[:level]
-            chats = numbers[..., None].expand(-1, -1, frontier.branches).flatten()
-            mask = index.mask(prefixes, allowed, chats).view(*shape, -1, end - first)
+            mask = legal_codes(frontier, numbers, vocabulary, index, allowed)
             if 0 < level < depth - 1 and bool((mask.sum(-1) <= 1).all()):
                 # where each branch can go one way only, no score is needed to go on
                 stay = torch.arange(frontier.branches, device=numbers.device)
@@ -95,6 +92,45 @@ def search(
         codes = end - first
         frontier.choose(best // codes, first + best % codes)
     return scores
+
+
+def legal_codes(
+    frontier: Frontier,
+    numbers: torch.Tensor,
+    vocabulary: MusicVocabulary,
+    index: CatalogIndex,
+    allowed: Allowed | None,
+) -> torch.Tensor:
+    """The next codes that lead from each branch to an allowed track.
+
+    Args:
+        frontier (`Frontier`): Branches that have begun a block.
+        numbers (`torch.Tensor` of shape `[rows, prompts]`, int64): Which chat of `allowed` each
+            prompt belongs to.
+        vocabulary (`MusicVocabulary`): Where the music tokens stand.
+        index (`CatalogIndex`): The catalogue.
+        allowed (`Allowed`, *optional*): Only these tracks.
+
+    Returns:
+        `torch.Tensor` of shape `[rows, prompts, branches, codes]`, bool.
+    """
+    tokens = frontier.tokens.flatten(0, 2)
+    offsets = torch.tensor(vocabulary.offsets[: tokens.shape[1]], device=tokens.device)
+    chats = numbers[..., None].expand(-1, -1, frontier.branches).flatten()
+    mask = index.mask(tokens - offsets, allowed, chats)
+    return mask.view(*numbers.shape, frontier.branches, -1)
+
+
+def ranked_codes(
+    frontier: Frontier, scores: torch.Tensor, vocabulary: MusicVocabulary
+) -> list[RankedCodes]:
+    """What `search` found, one prompt of the grid after the other."""
+    codes = frontier.tokens.flatten(0, 1).cpu().numpy() - np.asarray(vocabulary.offsets[:-1])
+    values = scores.flatten(0, 1).cpu().numpy()
+    return [
+        RankedCodes(one[alive], value[alive])
+        for one, value, alive in zip(codes, values, values > -np.inf, strict=True)
+    ]
 
 
 def beam_search(
@@ -124,7 +160,6 @@ def beam_search(
     """
     found: list[RankedCodes | None] = [None] * len(prompts)
     lengths = torch.tensor([len(prompt) for prompt in prompts])
-    offsets = np.asarray(vocabulary.offsets[:-1])
     for sequences, members in batches(prompts, width):
         tree = TokenTree(model)
         hidden = tree.read(sequences)
@@ -139,11 +174,9 @@ def beam_search(
             scores = search(
                 frontier, on_device, vocabulary, index, width=width, allowed=allowed, free=free
             )
-            codes = frontier.tokens.flatten(0, 1).cpu().numpy() - offsets
-            values = scores.flatten(0, 1).cpu().numpy()
-            for place, chat in enumerate(chats.flatten().tolist()):
-                alive = values[place] > -np.inf
-                found[chat] = RankedCodes(codes[place][alive], values[place][alive])
+            ranked = ranked_codes(frontier, scores, vocabulary)
+            for chat, one in zip(chats.flatten().tolist(), ranked, strict=True):
+                found[chat] = one
             tree.forget(columns)
     return [one for one in found if one is not None]
 

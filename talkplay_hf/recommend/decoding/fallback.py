@@ -4,64 +4,15 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from transformers import (
-    DynamicCache,
-    GenerationConfig,
-    LogitsProcessor,
-    LogitsProcessorList,
-    PreTrainedModel,
-)
+from transformers import DynamicCache, GenerationConfig, LogitsProcessorList, PreTrainedModel
 
 from talkplay_hf.recommend.decoding.beams import RankedCodes
 from talkplay_hf.recommend.decoding.sampling import SampledTokens
 from talkplay_hf.recommend.decoding.writer import write
-from talkplay_hf.recommend.grammar import (
-    CatalogLogitsProcessor,
-    MusicGrammarLogitsProcessor,
-    MusicVocabulary,
-)
-from talkplay_hf.tokens.allowed import Allowed
-from talkplay_hf.tokens.index import CatalogIndex
+from talkplay_hf.recommend.grammar import MusicVocabulary
 
 TUPLES_AT_A_TIME = 64
 DEAD = -1e8
-
-
-def processors(
-    vocabulary: MusicVocabulary,
-    constraint: str,
-    index: CatalogIndex,
-    masks: Sequence[np.ndarray | None],
-) -> LogitsProcessorList:
-    """The logits processors of a constraint, for one music block an answer.
-
-    Args:
-        vocabulary (`MusicVocabulary`): Where the music tokens stand.
-        constraint (`str`): `"none"`, `"grammar"` or `"catalog"`.
-        index (`CatalogIndex`): The catalogue.
-        masks (`Sequence[np.ndarray | None]`, each of shape `[n]`, bool): The tracks allowed, by
-            chat; `None` allows all.
-    """
-    if constraint == "none":
-        return LogitsProcessorList([_KnownTokens(vocabulary.size)])
-    if constraint == "grammar":
-        return LogitsProcessorList([MusicGrammarLogitsProcessor(vocabulary)])
-    allowed = Allowed.of(index, masks)
-    return LogitsProcessorList([CatalogLogitsProcessor(vocabulary, index, allowed=allowed)])
-
-
-class _KnownTokens(LogitsProcessor):  # type: ignore[misc]
-    """Bans the rows of a model that stand for no token."""
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        if scores.shape[1] == self._size:
-            return scores
-        known = scores.clone()
-        known[:, self._size :] = -torch.inf
-        return known
 
 
 @torch.inference_mode()

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
+from talkplay_hf.recommend.decoding.beams import legal_codes
 from talkplay_hf.recommend.decoding.frontier import Frontier
 from talkplay_hf.recommend.decoding.nucleus import draw
 from talkplay_hf.recommend.decoding.tree import TokenTree
@@ -63,7 +64,6 @@ def sample_blocks(
         allowed (`Allowed`, *optional*): Only these tracks, for one chat.
     """
     tree = TokenTree(model)
-    offsets = torch.tensor(vocabulary.offsets, device=tree.device)
     free = constraint == "none"
     opening = list(prompt) if free else [*prompt, vocabulary.start]
     hidden = tree.read([opening])
@@ -84,9 +84,8 @@ def sample_blocks(
             log_probs = tree.log_probs(frontier.hidden.flatten(0, 2), first, end)
             if constraint == "catalog":
                 assert index is not None
-                prefixes = frontier.tokens.flatten(0, 2) - offsets[:level]
-                chats = torch.zeros(len(prefixes), dtype=torch.int64, device=tree.device)
-                log_probs.masked_fill_(~index.mask(prefixes, allowed, chats), -torch.inf)
+                legal = legal_codes(frontier, torch.zeros_like(length), vocabulary, index, allowed)
+                log_probs.masked_fill_(~legal[0, 0], -torch.inf)
             log_probs = log_probs.expand(drawn, -1)
             chance = torch.from_numpy(rng.random(drawn)).to(tree.device)
             token = draw(log_probs, chance, temperature=temperature, top_p=top_p)

@@ -28,6 +28,7 @@ from talkplay_hf.tokens.tokenizer import TalkPlayTokenizer
 MAX_TUPLES = 5_000
 # [^<] is any other sign, line ends included; "<3" is common in chats
 _TEXT = "([^<]|<[ 0-9])*"
+_TEXT_RULE = 'text ::= ([^<] | "<" [ 0-9])*\n'
 
 
 def answer_regex(
@@ -87,18 +88,11 @@ def answer_gbnf(
         InputError: If `codes` do not fit, or are too many.
     """
 
-    def any_code(m: int, first: int, end: int) -> str:
-        return f"({' | '.join(f'<[{token}]>' for token in range(first, end))})"
+    def any_code(first: int, end: int) -> str:
+        return f"({' | '.join(map(_in_brackets, range(first, end)))})"
 
-    inside = _inside_ids(tokenizer, codes, lambda token: f"<[{token}]>", any_code)
-    start, end = tokenizer.start_of_music_id, tokenizer.end_of_music_id
-    rules = [
-        f"root ::= {_sequence(tracks, place, reply)}",
-        f"block ::= <[{start}]> {inside} <[{end}]>",
-    ]
-    if reply:
-        rules.append('text ::= ([^<] | "<" [ 0-9])*')
-    return "\n".join(rules) + "\n"
+    block = _block(tokenizer, codes, _in_brackets, any_code)
+    return _rules("root ::= {}\nblock ::= {}\n", _TEXT_RULE, block, tracks, place, reply)
 
 
 def answer_ebnf(
@@ -118,18 +112,11 @@ def answer_ebnf(
         InputError: If `codes` do not fit, or are too many.
     """
 
-    def any_code(m: int, first: int, end: int) -> str:
+    def any_code(first: int, end: int) -> str:
         return f"Token({', '.join(map(str, range(first, end)))})"
 
-    inside = _inside_ids(tokenizer, codes, lambda token: f"Token({token})", any_code)
-    start, end = tokenizer.start_of_music_id, tokenizer.end_of_music_id
-    rules = [
-        f"root ::= {_sequence(tracks, place, reply)}",
-        f"block ::= Token({start}) {inside} Token({end})",
-    ]
-    if reply:
-        rules.append('text ::= ([^<] | "<" [ 0-9])*')
-    return "\n".join(rules) + "\n"
+    block = _block(tokenizer, codes, lambda token: f"Token({token})", any_code)
+    return _rules("root ::= {}\nblock ::= {}\n", _TEXT_RULE, block, tracks, place, reply)
 
 
 def answer_lark(
@@ -150,18 +137,11 @@ def answer_lark(
         InputError: If `codes` do not fit, or are too many.
     """
 
-    def any_code(m: int, first: int, end: int) -> str:
+    def any_code(first: int, end: int) -> str:
         return f"<[{first}-{end - 1}]>"
 
-    inside = _inside_ids(tokenizer, codes, lambda token: f"<[{token}]>", any_code)
-    start, end = tokenizer.start_of_music_id, tokenizer.end_of_music_id
-    rules = [
-        f"start: {_sequence(tracks, place, reply)}",
-        f"block: <[{start}]> {inside} <[{end}]>",
-    ]
-    if reply:
-        rules.append(f"text: /{_TEXT}/")
-    return "\n".join(rules) + "\n"
+    block = _block(tokenizer, codes, _in_brackets, any_code)
+    return _rules("start: {}\nblock: {}\n", f"text: /{_TEXT}/\n", block, tracks, place, reply)
 
 
 def _order(block: str, text: str, tracks: int, place: str) -> list[str]:
@@ -175,26 +155,34 @@ def _order(block: str, text: str, tracks: int, place: str) -> list[str]:
     return [text, *[block, text] * tracks]
 
 
-def _sequence(tracks: int, place: str, reply: bool) -> str:
-    return " ".join(
-        part for part in _order("block", "text" if reply else "", tracks, place) if part
-    )
+def _rules(form: str, text_rule: str, block: str, tracks: int, place: str, reply: bool) -> str:
+    """A grammar of token ids: the answer as blocks and text, a block, and what text is."""
+    order = _order("block", "text" if reply else "", tracks, place)
+    answer = " ".join(part for part in order if part)
+    return form.format(answer, block) + (text_rule if reply else "")
 
 
-def _inside_ids(
+def _in_brackets(token: int) -> str:
+    return f"<[{token}]>"
+
+
+def _block(
     tokenizer: TalkPlayTokenizer,
     codes: np.ndarray | None,
     one_token: Callable[[int], str],
-    any_code: Callable[[int, int, int], str],
+    any_code: Callable[[int, int], str],
 ) -> str:
+    """A whole block, from `<start_of_music>` to `<end_of_music>`."""
     offsets = tokenizer.code_offsets.tolist()
-    return _inside(
+    inside = _inside(
         tokenizer.config.codes,
         codes,
-        any_code=lambda m: any_code(m, offsets[m], offsets[m + 1]),
+        any_code=lambda m: any_code(offsets[m], offsets[m + 1]),
         one_code=lambda m, code: one_token(offsets[m] + code),
         space=" ",
     )
+    start, end = map(one_token, (tokenizer.start_of_music_id, tokenizer.end_of_music_id))
+    return f"{start} {inside} {end}"
 
 
 def _inside(

@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from talkplay_hf.errors import ArtifactError, InputError
+from talkplay_hf.errors import ArtifactError, InputError, first_line
 from talkplay_hf.recommend.answers import Recommendation
-from talkplay_hf.recommend.loading import token_catalog
-from talkplay_hf.recommend.lookup import WeightedLookup
+from talkplay_hf.recommend.loading import token_catalog, token_lookup
 from talkplay_hf.recommend.prompts import Chat, chat_prompt, read_chat
 from talkplay_hf.recommend.reader import AnswerReader
 from talkplay_hf.tokens.tokenizer import TalkPlayTokenizer
@@ -36,11 +35,7 @@ class ServedModel:
     def __init__(self, tokenizer: TalkPlayTokenizer) -> None:
         self.tokenizer = tokenizer
         self.catalog, self.codes, index = token_catalog(tokenizer, torch.device("cpu"))
-        config = tokenizer.config
-        missing = [config.missing_code(m) for m in range(len(config.codes))]
-        self._lookup = WeightedLookup(
-            self.codes, config.codes, config.lookup_weights, missing, index=index
-        )
+        self._lookup = token_lookup(tokenizer, self.codes, index)
 
     @classmethod
     def from_pretrained(cls, model: str | Path, **kwargs: Any) -> "ServedModel":
@@ -56,7 +51,7 @@ class ServedModel:
         try:
             tokenizer = TalkPlayTokenizer.from_pretrained(str(model), **kwargs)
         except (OSError, ValueError) as error:
-            first = str(error).strip().splitlines()[0]
+            first = first_line(error)
             raise ArtifactError(
                 f"the tokenizer of {str(model)!r} cannot be loaded: {first}"
             ) from None

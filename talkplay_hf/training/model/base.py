@@ -19,7 +19,7 @@ from transformers import (
 )
 from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
-from talkplay_hf.errors import ArtifactError
+from talkplay_hf.errors import ArtifactError, first_line
 from talkplay_hf.tokens.tokenizer import TalkPlayTokenizer
 
 # what transformers raises on files that are missing, damaged, or of something else
@@ -147,7 +147,7 @@ def _loading(name: str) -> Iterator[None]:
     try:
         yield
     except LOADING_ERRORS as error:
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        first = first_line(error)
         raise ArtifactError(f"the base model {name!r} cannot be loaded: {first}") from None
 
 

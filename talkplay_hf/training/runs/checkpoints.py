@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from transformers import PreTrainedModel
 from trl import SFTConfig
 
-from talkplay_hf.errors import ArtifactError, ConfigError
+from talkplay_hf.errors import ArtifactError, ConfigError, first_line
 from talkplay_hf.hub import files
 from talkplay_hf.training.runs.plan import PLAN, check_plan
 
@@ -336,7 +336,7 @@ def saving(folder: Path) -> Iterator[None]:
             if last
             else "no complete checkpoint is there yet: make room and start again"
         )
-        first = str(error).strip().splitlines()[0]
+        first = first_line(error)
         raise ArtifactError(
             f"{folder}: saving failed, the disk is full or a limit on files is reached ({free} "
             f"free; {first}). {rest}"

@@ -29,11 +29,11 @@ from transformers import (
 from talkplay_hf.recommend.decoding.beams import beam_search
 from talkplay_hf.recommend.decoding.fallback import (
     generate_beams,
-    processors,
     sample_rows,
     score_tuples,
 )
 from talkplay_hf.recommend.decoding.sampling import sample_blocks
+from talkplay_hf.recommend.grammar.constraints import processors
 from talkplay_hf.recommend.recommender import Recommender
 from talkplay_hf.tokens.index import CatalogIndex
 from talkplay_hf.tokens.tokenizer import TalkPlayTokenizer

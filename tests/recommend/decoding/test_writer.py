@@ -15,8 +15,8 @@ from tiny_decoders import (
 )
 from transformers import DynamicCache, LogitsProcessorList, PreTrainedModel
 
-from talkplay_hf.recommend.decoding.fallback import processors
 from talkplay_hf.recommend.decoding.writer import write
+from talkplay_hf.recommend.grammar.constraints import processors
 from talkplay_hf.tokens.index import CatalogIndex
 
 INDEX = CatalogIndex(random_codes(np.random.default_rng(0), 50), (CODES,) * DEPTH)
