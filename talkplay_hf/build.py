@@ -10,6 +10,7 @@ from talkplay_hf.catalog.schema import Catalog
 from talkplay_hf.catalog.splits import SplitOptions
 from talkplay_hf.catalog.world import is_demo_world
 from talkplay_hf.conversations.dataset import load_conversations, save_conversations
+from talkplay_hf.conversations.simulation.frozen import simulator_hash
 from talkplay_hf.conversations.simulation.options import SimulatorOptions
 from talkplay_hf.conversations.simulation.simulator import iter_conversations, suggest_openers
 from talkplay_hf.errors import ArtifactError, InputError
@@ -21,7 +22,7 @@ Say = Callable[[str], None]
 BUILD = "build.json"
 SIMULATOR = "simulator.yaml"
 DIM = 128
-BPE_VOCABULARY = 1200
+BASE_VOCABULARY = 1200
 SECONDS_PER_STEP = 0.075
 
 
@@ -125,7 +126,12 @@ def build(
         say("2/5 features: five vectors a track")
         embed(catalog, paths.features, **embedding, progress=progress)
     options = _simulator_options(recipe, base)
-    wanted = {"count": conversations, "seed": seed, **options.to_dict()}
+    wanted = {
+        "hash": simulator_hash(),
+        "count": conversations,
+        "seed": seed,
+        **options.to_dict(),
+    }
     if _is_made_from(paths.conversations, "conversations", made_from, simulator=wanted):
         say("3/5 conversations: up to date")
     else:
@@ -274,6 +280,7 @@ def make_tokenizer(
     out: str | Path,
     *,
     base: str = SCRATCH,
+    base_vocabulary: int = BASE_VOCABULARY,
     conversations: str | Path | None = None,
     codes: int = 1024,
     missing: str = DEFAULT_MISSING,
@@ -288,6 +295,7 @@ def make_tokenizer(
         features (`str` or `Path`): Its features folder.
         out (`str` or `Path`): The tokenizer folder to make.
         base (`str`): Base model id or folder; `"scratch"` trains a small byte-level BPE.
+        base_vocabulary (`int`): Tokens of that BPE, at most.
         conversations (`str` or `Path`, *optional*): Conversations whose text a small BPE learns.
         codes (`int`): Upper bound of the codebook size.
         missing (`str`): Policy for missing modalities, see `TalkPlayConfig`.
@@ -314,7 +322,7 @@ def make_tokenizer(
         if conversations is not None:
             for conversation in load_conversations(conversations, ["train"]):
                 texts += [m.content for m in conversation.messages if m.content]
-        tokenizer = train_bpe(texts, vocab_size=BPE_VOCABULARY)
+        tokenizer = train_bpe(texts, vocab_size=base_vocabulary)
     else:
         tokenizer = load_base_tokenizer(base)
     return tokenize(

@@ -127,11 +127,15 @@ class Message:
         content (`str`): The text; empty for music.
         track_id (`str`, *optional*): For music: the track that is played.
         source (`str`, *optional*): For music: `"playlist"`, or `"negative"` for a track that the
-            user is about to reject (the negative set of paper A.1).
+            user is about to reject (the negative set of paper A.1), or `"catalog"` for one that is
+            introduced whether or not a playlist has it.
         constraints (`tuple[Constraint, ...]`): For a user message: what it asks for, readable by
             a machine.
         intents (`tuple[str, ...]`): For a user message: what the writer was to make it say and do,
             by the names of the intent taxonomy.
+        liked (`tuple[str, ...]`): For music: further tracks that the user liked in the same turn,
+            none of them played in it or before. Labels of the evaluation only: they are not played,
+            and neither training nor a prompt holds them.
     """
 
     role: str
@@ -140,6 +144,7 @@ class Message:
     source: str | None = None
     constraints: tuple[Constraint, ...] = ()
     intents: tuple[str, ...] = ()
+    liked: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -76,6 +76,7 @@ def _simulate(args: argparse.Namespace) -> None:
     from talkplay_hf.catalog.schema import Catalog
     from talkplay_hf.catalog.world import is_demo_world
     from talkplay_hf.conversations.dataset import ConversationWriter
+    from talkplay_hf.conversations.simulation.frozen import simulator_hash
     from talkplay_hf.conversations.simulation.options import SimulatorOptions
     from talkplay_hf.conversations.simulation.simulator import iter_conversations
 
@@ -85,7 +86,7 @@ def _simulate(args: argparse.Namespace) -> None:
     if args.languages is not None:
         options = replace(options, languages=tuple(args.languages.split(",")))
     count = args.count or COUNT
-    made_by = {"count": count, "seed": args.seed, **options.to_dict()}
+    made_by = {"hash": simulator_hash(), "count": count, "seed": args.seed, **options.to_dict()}
     made = iter_conversations(
         catalog, count=count, options=options, seed=args.seed, progress=progress_bars()
     )
@@ -99,7 +100,7 @@ def _simulate(args: argparse.Namespace) -> None:
             writer.add(conversation)
     turns = sum(split["turns"] for split in writer.counts["splits"].values())
     emit(
-        {"conversations": count, "turns": turns},
+        {"conversations": count, "turns": turns, "simulator": made_by["hash"]},
         f"{count:,} conversations, {turns:,} turns",
         args.json,
     )

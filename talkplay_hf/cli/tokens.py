@@ -8,7 +8,7 @@ from talkplay_hf.cli import arguments as take
 from talkplay_hf.cli.show import emit, pairs, progress_bars
 from talkplay_hf.errors import ConfigError, InputError
 
-BASE, CODES = "scratch", 1024
+BASE, CODES, BASE_VOCABULARY = "scratch", 1024, 1200
 
 
 def add_commands(commands: take.Commands) -> None:
@@ -60,6 +60,12 @@ def add_commands(commands: take.Commands) -> None:
     )
     sub.add_argument(
         "--conversations", help="conversations whose text a tokenizer from scratch learns"
+    )
+    sub.add_argument(
+        "--base-vocabulary",
+        type=take.COUNT,
+        default=BASE_VOCABULARY,
+        help=f"tokens of a tokenizer from scratch at most (default {BASE_VOCABULARY})",
     )
     sub.add_argument(
         "--codes",
@@ -131,10 +137,11 @@ def run_tokenize(args: argparse.Namespace) -> None:
         check_plot(args.plot)
     catalog = Catalog.load(args.catalog)
     if args.add is not None:
-        fitting = {"base": BASE, "conversations": None, "codes": CODES, "seed": 0}
+        fitting: dict[str, Any] = {"base": BASE, "base_vocabulary": BASE_VOCABULARY}
+        fitting |= {"conversations": None, "codes": CODES, "seed": 0}
         for name, default in (fitting | {"missing": DEFAULT_MISSING}).items():
             if getattr(args, name) != default:
-                raise InputError(f"--add fits nothing again; leave out --{name}")
+                raise InputError(f"--add fits nothing again; leave out --{name.replace('_', '-')}")
         added = extend_tokenizer(
             catalog, args.features, args.add, args.out, progress=progress_bars()
         )
@@ -146,6 +153,7 @@ def run_tokenize(args: argparse.Namespace) -> None:
             args.features,
             args.out,
             base=args.base,
+            base_vocabulary=args.base_vocabulary,
             conversations=args.conversations,
             codes=args.codes,
             missing=args.missing,

@@ -44,6 +44,7 @@ CONVERSATION_SCHEMA = pa.schema(
                         ("source", pa.string()),
                         ("constraints", pa.list_(_CONSTRAINT)),
                         ("intents", pa.list_(pa.string())),
+                        ("liked", pa.list_(pa.string())),
                     ]
                 )
             ),
@@ -333,6 +334,7 @@ def _row(conversation: Conversation) -> dict[str, Any]:
                     {"field": c.field, "op": c.op, "value": c.value} for c in message.constraints
                 ],
                 "intents": list(message.intents),
+                "liked": list(message.liked),
             }
             for message in conversation.messages
         ],
@@ -377,5 +379,9 @@ def _read(row: dict[str, Any], path: Path) -> Conversation:
             raise ArtifactError(f"{where}: {error}") from None
         message["content"] = message["content"] or ""
         message["intents"] = tuple(message["intents"] or ())
+        # null in folders that were written before there was such a column
+        liked = message["liked"] = tuple(message["liked"] or ())
+        if liked and (message["role"] != "music" or None in liked):
+            raise ArtifactError(f"{where}: only music has further liked tracks, each with an id")
         messages.append(Message(**message))
     return Conversation(messages=tuple(messages), **row)

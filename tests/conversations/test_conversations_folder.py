@@ -75,6 +75,7 @@ def test_round_trip_of_odd_messages(tmp_path: Path):
                     Constraint("year", "ge", "1990"), Constraint("artist", "not", "x"))),
                 Message("music", track_id="t", source="negative"),
                 Message("assistant", ""),
+                Message("music", track_id="u", liked=("v", "w")),
             ),
             playlist_id="p",
             split="test",
@@ -215,6 +216,17 @@ def test_a_damaged_folder_is_refused(name: str, damage: str, tmp_path: Path):
         load_conversations(folder)
 
 
+def test_a_folder_from_before_further_liked_tracks_is_read(tmp_path: Path):
+    folder = tmp_path / "talks"
+    save_conversations(folder, named(3), {})
+    rows = pq.read_table(folder / "train.parquet").to_pylist()
+    for one in rows:
+        for message in one["messages"]:
+            assert message.pop("liked") == []
+    pq.write_table(pa.Table.from_pylist(rows), folder / "train.parquet")
+    assert load_conversations(folder) == [*named(3)]
+
+
 def row(**changed: Any) -> dict[str, Any]:
     message = {
         "role": "user", "content": "hi", "track_id": None, "source": None, "constraints": [],
@@ -233,6 +245,8 @@ def row(**changed: Any) -> dict[str, Any]:
         ([row(split="test")], "of the split 'test'"),
         ([row(message={"constraints": [{"field": "year", "op": "near", "value": "1"}]})], "near"),
         ([row(message={"constraints": [{"field": "year", "op": "ge", "value": None}]})], "c: "),
+        ([row(message={"liked": ["t"]})], "c: only music"),
+        ([row(message={"role": "music", "track_id": "t", "liked": [None]})], "c: only music"),
     ],
 )
 def test_a_table_of_something_else_is_refused(rows: list[Any], words: str, tmp_path: Path):

@@ -79,8 +79,31 @@ def test_a_turn_plays_the_first_liked_track_that_the_catalog_holds(tmp_path: Pat
     assert texts(one) == [("user", "pop"), ("music", "c1"), ("assistant", "Sure.")]
     assert one.messages[1].source is None
     assert (one.conversation_id, one.language, one.playlist_id) == ("a", "en", None)
-    assert report.other_tracks == 2
+    assert report.other_tracks == 1
     assert report.license == "cc-by-4.0"
+
+
+def liked(conversation: Any) -> list[tuple[str, ...]]:
+    return [m.liked for m in conversation.messages if m.role == "music"]
+
+
+def test_further_liked_tracks_of_the_catalog_are_kept_each_once(tmp_path: Path) -> None:
+    turns = (
+        turn("pop", liked=("y1",)),
+        turn("more", liked=("y1", "y2", "y4", "y5", "y5"), disliked=("y3",)),
+    )
+    source = write(tmp_path / "c.jsonl", row("a", *turns))
+    (one,), report = import_conversations(source, CATALOG)
+    assert [m.track_id for m in one.messages if m.role == "music"] == ["c1", "c2"]
+    assert liked(one) == [(), ("c5",)]
+    assert (report.turns["several"], report.liked_tracks) == (1, 1)
+    assert "1 with further liked ones" in report.summary()
+
+
+def test_a_rejected_track_has_no_further_liked_ones(tmp_path: Path) -> None:
+    source = write(tmp_path / "c.jsonl", row("a", turn("pop", disliked=("y1", "y2"))))
+    (one,), _ = import_conversations(source, CATALOG)
+    assert liked(one) == [()]
 
 
 def test_a_track_that_was_found_in_the_same_turn_comes_before_one_found_earlier(
@@ -192,6 +215,17 @@ def test_a_file_of_something_else_makes_no_catalog(tmp_path: Path) -> None:
         catalog_of_cpcd(write(tmp_path / "c.jsonl", {"id": "a"}))
 
 
+def check_liked(conversations: list[Any], catalog: Catalog) -> None:
+    """Further liked tracks are of the catalog, each once a turn, and none was played by then."""
+    for one in conversations:
+        played: set[str | None] = set()
+        for message in one.messages:
+            played |= {message.track_id} if message.role == "music" else set()
+            assert all(track_id in catalog for track_id in message.liked)
+            assert not played & set(message.liked)
+            assert len(set(message.liked)) == len(message.liked)
+
+
 @pytest.mark.realdata
 def test_the_real_dialogues_meet_the_real_catalog(real_data: Path) -> None:
     source = real_data / "cpcd" / "cpcd_train.jsonl"
@@ -209,5 +243,8 @@ def test_the_real_dialogues_meet_the_real_catalog(real_data: Path) -> None:
     music = [m.track_id for one in kept for m in one.messages if m.role == "music"]
     assert len(music) == report.turns["kept"] > 1000
     assert all(track_id in catalog for track_id in music)
+    check_liked(kept, catalog)
+    assert report.turns["several"] / report.turns["kept"] > 0.6
+    assert report.liked_tracks > report.turns["kept"]
     whole, _ = import_conversations(source, catalog_of_cpcd(source))
     assert len(whole) == 400

@@ -12,7 +12,8 @@ How it becomes turns of user, music, assistant:
   any. Those found by a search of the same turn come first, then those that an earlier search had
   found and that were only rated in this turn (about one in eight); else the order is that of the
   ids, which means nothing. The first that the catalog holds and that was not played before is
-  taken, and the others are counted.
+  taken; the others of that kind are kept as its further liked tracks, and all that are left are
+  counted.
 - A turn in which nothing was liked, but something was disliked, gets a disliked track in the same
   way, with the source `"negative"`. The dislike is a click: the next message may or may not put it
   into words. Where something was liked as well, the disliked tracks are left out, since the user

@@ -7,7 +7,17 @@ from typing import Any
 from talkplay_hf.catalog.schema import Conversation
 
 _TRACKS = ("total", "by_id", "by_name", "by_loose_name", "unmatched")
-_TURNS = ("total", "with_tracks", "found", "repeated", "unmatched", "talk", "kept", "negative")
+_TURNS = (
+    "total",
+    "with_tracks",
+    "found",
+    "repeated",
+    "unmatched",
+    "talk",
+    "kept",
+    "negative",
+    "several",
+)
 
 
 @dataclass
@@ -33,8 +43,11 @@ class PublishedReport:
         turns (`dict[str, int]`): The turns of all readable rows: `total`; `with_tracks`, of which
             `found` have one in the catalog, `repeated` only ones that were played before, and
             `unmatched` none; `talk` have none in the source. `kept` are the turns with a track of
-            the conversations that were kept, `negative` those of them with a disliked one.
-        other_tracks (`int`): Tracks of turns with one that is played, beyond that one.
+            the conversations that were kept, `negative` those of them with a disliked one,
+            `several` those with further liked ones.
+        liked_tracks (`int`): These further liked tracks, once a turn.
+        other_tracks (`int`): Tracks of turns with one that is played, that are neither that one nor
+            among the further liked ones.
         unmatched_examples (`list[str]`): The first tracks that the catalog lacks.
     """
 
@@ -48,16 +61,19 @@ class PublishedReport:
     dropped: Counter[str] = field(default_factory=Counter)
     tracks: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(_TRACKS, 0)))
     turns: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(_TURNS, 0)))
+    liked_tracks: int = 0
     other_tracks: int = 0
     unmatched_examples: list[str] = field(default_factory=list)
 
     def add(self, made: Conversation) -> None:
         """Count a conversation that is kept."""
-        sources = [message.source for message in made.messages if message.role == "music"]
+        music = [message for message in made.messages if message.role == "music"]
         self.conversations += 1
         self.splits[made.split] += 1
-        self.turns["kept"] += len(sources)
-        self.turns["negative"] += sources.count("negative")
+        self.turns["kept"] += len(music)
+        self.turns["negative"] += sum(message.source == "negative" for message in music)
+        self.turns["several"] += sum(bool(message.liked) for message in music)
+        self.liked_tracks += sum(len(message.liked) for message in music)
 
     def to_dict(self) -> dict[str, Any]:
         """The report as JSON values."""
@@ -80,8 +96,8 @@ class PublishedReport:
             f"by title and artist, {tracks['by_loose_name']:,} loosely so",
             f"turns with one of them: {turns['found']:,} of {turns['with_tracks']:,}"
             f"{_share(turns['found'], turns['with_tracks'])}, in kept conversations "
-            f"{turns['kept']:,} ({turns['negative']:,} with a disliked track); turns of talk "
-            f"{turns['talk']:,}",
+            f"{turns['kept']:,} ({turns['negative']:,} with a disliked track, {turns['several']:,} "
+            f"with further liked ones); turns of talk {turns['talk']:,}",
         ]
         if self.dropped:
             counts = (f"{reason} {count:,}" for reason, count in sorted(self.dropped.items()))

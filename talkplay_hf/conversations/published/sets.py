@@ -50,6 +50,8 @@ class PublishedSet:
         split (`str`, *optional*): The split of its conversations, where not that of their file.
         unmatched (`str`): What becomes of turns whose tracks the catalog lacks, see
             `PublishedConversations`.
+        liked (`bool`): Whether all tracks of a turn were liked by the user; those beyond the one
+            that is played are then its further labels.
         read (`Callable`): Row and split of its file -> conversation.
     """
 
@@ -59,6 +61,7 @@ class PublishedSet:
     language: str | None
     split: str | None
     unmatched: str
+    liked: bool
     read: Callable[[Mapping[str, Any], str | None], SourceConversation] = field(repr=False)
 
 
@@ -70,6 +73,7 @@ SETS = {
         language=None,
         split=None,
         unmatched="drop",
+        liked=False,
         read=talkplay_conversation,
     ),
     "talkplaydata-2": PublishedSet(
@@ -79,6 +83,7 @@ SETS = {
         language="en",
         split=None,
         unmatched="drop",
+        liked=False,
         read=talkplay_conversation,
     ),
     "cpcd": PublishedSet(
@@ -88,6 +93,7 @@ SETS = {
         language="en",
         split="test",
         unmatched="talk",
+        liked=True,
         read=cpcd_conversation,
     ),
 }
@@ -98,8 +104,8 @@ class PublishedConversations:
 
     A track is found by its id; else by title and artist, strictly and then loosely (see
     `TrackIndex`). Of several tracks of one name, the first of the catalog is taken. A turn gets one
-    track, the first of its own that is found and was not played before; see `cpcd` for turns with
-    several.
+    track, the first of its own that is found and was not played before. Where people liked several
+    in a turn, the others are in `Message.liked`; see `cpcd`.
 
     A conversation gets the id of a playlist only if the catalog has one of that id and it holds at
     least half of the tracks. In train and validation it may then not be from a held-out playlist,
@@ -213,7 +219,7 @@ class PublishedConversations:
         with_tracks = found = 0
         for turn in source.turns:
             counts["total"] += 1
-            music, known = _music(turn, finder, played)
+            music, known = _music(turn, finder, played, self.set.liked)
             if turn.tracks or turn.disliked:
                 with_tracks += 1
                 what = "found" if music else "repeated" if known else "unmatched"
@@ -232,7 +238,8 @@ class PublishedConversations:
                 messages.append(music)
                 played.add(str(music.track_id))
                 found += 1
-                self.report.other_tracks += len(turn.tracks) + len(turn.disliked) - 1
+                given = len(turn.tracks) + len(turn.disliked)
+                self.report.other_tracks += given - 1 - len(music.liked)
             if turn.assistant:
                 messages.append(Message("assistant", turn.assistant))
         if not found:
@@ -343,14 +350,18 @@ class _Gate:
         return one if leak is None else leak.reason
 
 
-def _music(turn: SourceTurn, finder: _Finder, played: set[str]) -> tuple[Message | None, bool]:
+def _music(
+    turn: SourceTurn, finder: _Finder, played: set[str], all_liked: bool
+) -> tuple[Message | None, bool]:
     """The music of a turn, and whether the catalog has any track of it."""
     source = "negative" if turn.disliked and not turn.tracks else None
-    known = [finder[ref] for ref in turn.tracks or turn.disliked]
-    for track_id in known:
-        if track_id is not None and track_id not in played:
-            return Message("music", track_id=track_id, source=source), True
-    return None, any(track_id is not None for track_id in known)
+    refs = turn.tracks or turn.disliked
+    known = [*dict.fromkeys(found for ref in refs if (found := finder[ref]) is not None)]
+    new = [track_id for track_id in known if track_id not in played]
+    if not new:
+        return None, bool(known)
+    liked = tuple(new[1:]) if all_liked and turn.tracks else ()
+    return Message("music", track_id=new[0], source=source, liked=liked), True
 
 
 def _format_of(path: Path) -> str:

@@ -47,6 +47,12 @@ class SimulatorOptions:
         small_talk (`float`): Share of the first requests with a greeting, a thank you or a word
             about the day.
         chatty_reply (`float`): Share of the replies with a further fact or an offer.
+        held_out_phrases (`float`): Share of the phrases for each purpose that only conversations of
+            the split test are written with, and those of no other.
+        introductions (`float`): Share of the conversations that introduce tracks of the catalog,
+            whether or not a playlist has them, see `Introductions`. They train.
+        introduce_cold (`bool`): Whether cold tracks are introduced too: the model then learns what
+            they are called, and still nothing of who listens to them.
 
     Raises:
         ConfigError: If a value is impossible, or a language or a kind is unknown.
@@ -70,11 +76,16 @@ class SimulatorOptions:
     reaction: float = 0.35
     small_talk: float = 0.35
     chatty_reply: float = 0.3
+    held_out_phrases: float = 0.0
+    introductions: float = 0.0
+    introduce_cold: bool = True
 
     def __post_init__(self) -> None:
         for name in _SHARES:
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name} {getattr(self, name)}: must be between 0 and 1")
+        if self.introductions == 1:
+            raise ConfigError("introductions 1: must leave room for conversations")
         if self.standing + self.relative > 1 or self.similar + self.track > 1:
             raise ConfigError("standing + relative, and similar + track, must be at most 1")
         if len(self.turns) != 2 or not 1 <= self.turns[0] <= self.turns[1]:
@@ -142,4 +153,5 @@ class SimulatorOptions:
 _SHARES = (
     "title_share", "variety", "negative", "correction", "standing", "relative", "exclusion",
     "similar", "track", "activity", "question", "reaction", "small_talk", "chatty_reply",
+    "held_out_phrases", "introductions",
 )  # fmt: skip

@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from functools import cache
+from hashlib import blake2b
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -61,13 +62,25 @@ class Phrasing:
         rng (`random.Random`): Draws the words.
         variety (`float`): Share of the phrases for each purpose that is used, from the first;
             of the words for one thing, never fewer than three.
+        held_out (`float`): Share of the phrases for each purpose that are kept for tests.
+        test (`bool`): Whether to speak in those that are kept for tests, or in the others. A
+            purpose that has phrases on one side only is spoken in them on both.
     """
 
-    def __init__(self, language: str, rng: Random, variety: float = 1.0) -> None:
+    def __init__(
+        self,
+        language: str,
+        rng: Random,
+        variety: float = 1.0,
+        *,
+        held_out: float = 0.0,
+        test: bool = False,
+    ) -> None:
         self.language = language
         self.book = phrase_book(language)
         self._rng = rng
         self._variety = variety
+        self._side = (held_out, test)
         self._used: set[tuple[str, int]] = set()
 
     def say(self, name: str, **words: str) -> str:
@@ -84,16 +97,16 @@ class Phrasing:
         """Draw an entry of a list of the book; the name of a list in a table is `table.key`."""
         options = self._list(name)
         size = max(1, math.ceil(len(options) * self._variety))
-        start = int(self._rng.random() * size)
-        for at in (*range(start, size), *range(start)):
+        allowed = _allowed(self.language, name, size, *self._side)
+        start = int(self._rng.random() * len(allowed))
+        for at in (*allowed[start:], *allowed[:start]):
             if (name, at) not in self._used:
                 self._used.add((name, at))
                 return options[at]
-        return options[start]
+        return options[allowed[start]]
 
     def _list(self, name: str) -> list[Any]:
-        table, _, key = name.partition(".")
-        return list_of(self.book[table][key] if key else self.book[table])
+        return _entries(self.language, name)
 
     # --- attributes -----------------------------------------------------------------------------
 
@@ -226,6 +239,29 @@ _TABLES = {
     "theme": ("themes",),
     "popularity": ("popularities",),
 }
+
+
+@cache
+def _entries(language: str, name: str) -> list[Any]:
+    """A list of the book; that of a list in a table is `table.key`."""
+    table, _, key = name.partition(".")
+    entry = phrase_book(language)[table]
+    return list_of(entry[key] if key else entry)
+
+
+@cache
+def _allowed(language: str, name: str, size: int, held_out: float, test: bool) -> Sequence[int]:
+    """The places of the phrases that may be said, among the first ones for a purpose."""
+    phrases = _entries(language, name)[:size]
+    places = range(size)
+    if not held_out:
+        return places
+    kept = [_draw(f"{language} {name} {phrase}") < held_out for phrase in phrases]
+    return [at for at in places if kept[at] == test] or places
+
+
+def _draw(text: str) -> float:
+    return int.from_bytes(blake2b(text.encode(), digest_size=7).digest()) / 2**56
 
 
 def list_of(entry: Any) -> list[Any]:

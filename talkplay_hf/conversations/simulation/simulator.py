@@ -16,6 +16,7 @@ import numpy as np
 from talkplay_hf.catalog.schema import Catalog, Conversation, Message, Track
 from talkplay_hf.catalog.splits import SPLITS, cold_tracks, playlist_splits
 from talkplay_hf.conversations.simulation.attributes import Attribute
+from talkplay_hf.conversations.simulation.introductions import Introductions
 from talkplay_hf.conversations.simulation.listener import Listener
 from talkplay_hf.conversations.simulation.onwards import CORRECTABLE
 from talkplay_hf.conversations.simulation.options import SimulatorOptions
@@ -59,7 +60,8 @@ def iter_conversations(
     split of its playlist. The negative set of a track is every track outside the playlist that has
     something in common with it; in conversations that train or validate, none of them is cold
     (paper 3.3). A catalog without playlists gets sessions of tracks that have an attribute in
-    common; they all train. A conversation whose words are those of an earlier one is drawn anew, up
+    common; they all train. Between them stand the introductions that the options ask for, of all
+    tracks in turn. A conversation whose words are those of an earlier one is drawn anew, up
     to 20 times: a catalog of a few tracks with nothing known about them has no more to say.
 
     Args:
@@ -78,15 +80,31 @@ def iter_conversations(
     playlists = _playlists(catalog) or [(None, "train", s) for s in _sessions(facts, rng)]
     rng.shuffle(playlists)
     every, warm = range(len(catalog)), np.flatnonzero(~cold_tracks(catalog)).tolist()
+    introductions = Introductions(
+        facts, every if options.introduce_cold else warm, Random(f"introductions-{seed}")
+    )
     seen: set[bytes] = set()
     for number in range(count):
-        playlist_id, split, playlist = playlists[number % len(playlists)]
+        introduced = int(number * options.introductions)
+        introduces = int((number + 1) * options.introductions) > introduced
+        playlist_id, split, playlist = (
+            (None, "train", ()) if introduces else playlists[(number - introduced) % len(playlists)]
+        )
         others = every if split == "test" else warm
         for attempt in range(REDRAWS):
             rng = Random(f"{seed}-{number}-{attempt}")
             language = options.languages[int(rng.random() * len(options.languages))]
-            phrasing = Phrasing(language, rng, options.variety)
-            messages = _Writer(facts, phrasing, options, playlist, others, rng).write()
+            phrasing = Phrasing(
+                language,
+                rng,
+                options.variety,
+                held_out=options.held_out_phrases,
+                test=split == "test",
+            )
+            if introduces:
+                messages = introductions.write(phrasing, rng)
+            else:
+                messages = _Writer(facts, phrasing, options, playlist, others, rng).write()
             text = "\n".join(message.content for message in messages)
             mark = blake2b(text.encode(), digest_size=12).digest()
             if mark not in seen:
