@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import torch
 from datasets import Dataset
 from transformers import GenerationConfig, PreTrainedModel, TrainerCallback, set_seed
@@ -22,6 +23,7 @@ from trl import ModelConfig, SFTConfig, SFTTrainer
 
 from talkplay_hf.errors import ArtifactError, ConfigError, MissingExtraError, first_line
 from talkplay_hf.hub import files
+from talkplay_hf.hub.model_cards import write_model_card
 from talkplay_hf.hub.weights import write_weight_index
 from talkplay_hf.tokens.config import SCRATCH, TEMPERATURE, TOP_P
 from talkplay_hf.tokens.tokenizer import TalkPlayTokenizer
@@ -349,6 +351,13 @@ def _save(
         write_weight_index(aside)
         tokenizer.save_pretrained(aside)
         files.write_json(aside / REPORT, report)
+        write_model_card(
+            aside,
+            out.name,
+            tokenizer.config.to_dict(),
+            report,
+            tracks=pq.read_metadata(tokenizer.side_file("token_catalog_file")).num_rows,
+        )
         try:
             metric = report["best"] and report["best"]["metric"]
             draw_curves(report["log"], aside / CURVES, title=out.name, metric=metric)

@@ -169,6 +169,13 @@ def test_a_run_writes_a_model_that_recommends(trained: Path, world: Catalog):
     assert answer.tracks[0].track_id in world
 
 
+def test_a_trained_model_has_its_card(trained: Path) -> None:
+    card = (trained / "README.md").read_text(encoding="utf-8")
+    steps = json.loads((trained / "training_report.json").read_text(encoding="utf-8"))["steps"]
+    assert f"# {trained.name}" in card
+    assert f"| steps | {steps:,} |" in card
+
+
 def test_a_run_reports_what_it_did(trained: Path, tokenizer_folder: Path):
     report = json.loads((trained / "training_report.json").read_text(encoding="utf-8"))
     steps = [entry for entry in report["log"] if "loss" in entry]
