@@ -1,4 +1,4 @@
-"""The commands about models: train, build, chat, evaluate, serve, doctor."""
+"""The commands about models: train, build, chat, serve, doctor."""
 
 import argparse
 import os
@@ -8,6 +8,7 @@ from typing import Any
 
 from talkplay_hf import __version__
 from talkplay_hf.cli import arguments as take
+from talkplay_hf.cli import evaluation
 from talkplay_hf.cli.show import column_mapping, emit, progress_bars
 from talkplay_hf.errors import InputError, TalkPlayError
 
@@ -59,47 +60,7 @@ def add_commands(commands: take.Commands) -> None:
     sub.add_argument("--seed", type=take.SEED, default=None, help="makes the answers repeatable")
     take.json_flag(sub)
 
-    sub = commands.add(
-        "evaluate",
-        run_evaluate,
-        "Rank held-out conversations beside random, popularity and BM25.",
-        "talkplay evaluate out/model out/conversations --catalog out/catalog",
-    )
-    sub.add_argument("model", help="model folder or Hub id")
-    sub.add_argument("conversations", help="conversations folder")
-    sub.add_argument("--catalog", required=True, help="catalog folder")
-    sub.add_argument("--split", default="test", help="which conversations (default test)")
-    sub.add_argument("--limit", type=take.COUNT, help="conversations at most")
-    sub.add_argument(
-        "--k", type=take.COUNT, default=100, help="depth of the rankings (default 100)"
-    )
-    sub.add_argument(
-        "--strategy",
-        default="beam",
-        choices=("beam", "exact", "sampling", "expansion"),
-        help="how the model ranks (default beam)",
-    )
-    sub.add_argument(
-        "--constraint",
-        default="catalog",
-        choices=("catalog", "grammar", "none"),
-        help="what a block of music tokens may be (default catalog)",
-    )
-    sub.add_argument(
-        "--negatives",
-        action="store_true",
-        help="give the ranking figures a second time with the turns of the negative set",
-    )
-    sub.add_argument(
-        "--matching",
-        type=take.whole_number(0),
-        default=0,
-        metavar="N",
-        help="also sample N answers with and without constraint and count matches",
-    )
-    sub.add_argument("--out", help="write the report as JSON to this file")
-    take.seed_flag(sub)
-    take.json_flag(sub)
+    evaluation.add_commands(commands)
 
     sub = commands.add(
         "serve", run_serve, "Serve the chat page.", "talkplay serve my_recommender/model"
@@ -225,55 +186,6 @@ def run_chat(args: argparse.Namespace) -> None:
             emit(value, "", True)
         else:
             print()
-
-
-def run_evaluate(args: argparse.Namespace) -> None:
-    """Print the figures of a model."""
-    from talkplay_hf.catalog.schema import Catalog
-    from talkplay_hf.catalog.world import is_demo_world
-    from talkplay_hf.conversations.dataset import load_conversations
-    from talkplay_hf.evaluation.evaluate import evaluate
-    from talkplay_hf.evaluation.matching import matching
-    from talkplay_hf.hub import files
-    from talkplay_hf.recommend.options import RankingOptions
-    from talkplay_hf.recommend.recommender import Recommender
-
-    if args.out:
-        out = Path(args.out).absolute()
-        folder = next(path for path in out.parents if path.exists())
-        if out.is_dir():
-            raise InputError(f"{args.out}: is a folder; name a file to write the report to")
-        if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-            raise InputError(f"{args.out}: {folder} is not a folder that can be written to")
-    ranking = RankingOptions(args.strategy, args.constraint)
-    catalog = Catalog.load(args.catalog)
-    demo = is_demo_world(args.catalog)
-    conversations = load_conversations(args.conversations, [args.split])
-    if not conversations:
-        raise InputError(f"{args.conversations}: has no conversations of the split {args.split}")
-    recommender = Recommender.from_pretrained(args.model)
-    report = evaluate(
-        recommender,
-        conversations,
-        catalog,
-        limit=args.limit,
-        k=args.k,
-        seed=args.seed,
-        include_negative=args.negatives,
-        ranking=ranking,
-    )
-    value, text = report.to_dict(), report.summary()
-    value["catalog_kind"] = "demo world" if demo else "catalog"
-    if args.matching:
-        found = matching(
-            recommender, conversations, samples=args.matching, seed=args.seed, catalog=catalog
-        )
-        value["matching"] = found.to_dict()
-        text += "\n" + found.summary() + "\n"
-    if args.out:
-        files.write_json(args.out, value)
-    note = "\nThe catalogue is the fictional demo world: no statement about real music." * demo
-    emit(value, text + note, args.json)
 
 
 def run_serve(args: argparse.Namespace) -> None:

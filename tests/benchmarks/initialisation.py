@@ -25,9 +25,9 @@ from turn_metrics import turn_metrics
 from talkplay_hf import Recommender
 from talkplay_hf.catalog.schema import Catalog
 from talkplay_hf.conversations.dataset import iter_conversations, load_conversations
-from talkplay_hf.evaluation.baselines import ModelRanker
-from talkplay_hf.evaluation.evaluate import collect_turns
-from talkplay_hf.evaluation.metrics import ClusterBootstrap
+from talkplay_hf.evaluation.baselines.model import ModelRanker
+from talkplay_hf.evaluation.metrics.intervals import ClusterBootstrap
+from talkplay_hf.evaluation.turns import collect_turns
 from talkplay_hf.tokens.bpe import train_bpe
 from talkplay_hf.training.arguments import parse_recipe
 from talkplay_hf.training.model.base import small_llama

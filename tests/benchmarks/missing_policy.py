@@ -23,9 +23,11 @@ from talkplay_hf.build import build
 from talkplay_hf.catalog.schema import Catalog
 from talkplay_hf.catalog.splits import playlist_splits
 from talkplay_hf.conversations.dataset import load_conversations
-from talkplay_hf.evaluation.baselines import ModelRanker, make_baseline
-from talkplay_hf.evaluation.evaluate import collect_turns
-from talkplay_hf.evaluation.metrics import ClusterBootstrap
+from talkplay_hf.evaluation.baselines.base import BaselineSources
+from talkplay_hf.evaluation.baselines.model import ModelRanker
+from talkplay_hf.evaluation.baselines.registry import make_baseline
+from talkplay_hf.evaluation.metrics.intervals import ClusterBootstrap
+from talkplay_hf.evaluation.turns import collect_turns
 from talkplay_hf.hub import files
 from talkplay_hf.tokens.build import read_token_catalog
 
@@ -75,14 +77,14 @@ def run(policy: str, seed: int, folder: Path, args: argparse.Namespace) -> dict[
     held_out = load_conversations(paths.conversations, ["test"])[: args.held_out]
     turns, _ = collect_turns(held_out, catalog)
     turns = [turn for turn in turns if not turn.negative]
-    is_warm = np.array([catalog.track_ids[turn.label] in warm for turn in turns])
+    is_warm = np.array([catalog.track_ids[turn.labels[0]] in warm for turn in turns])
     _, codes = read_token_catalog(paths.model / files.TOKEN_CATALOG)
     trained = {catalog.row(track) for track in warm}
     seen = set(codes[sorted(trained), 0].tolist())
-    reachable = np.array([int(codes[turn.label, 0]) in seen for turn in turns])
+    reachable = np.array([int(codes[turn.labels[0], 0]) in seen for turn in turns])
     systems = {
         "model": ModelRanker(Recommender.from_pretrained(paths.model), catalog, DEPTH),
-        "bm25": make_baseline("bm25", catalog, {c.playlist_id for c in held_out}),
+        "bm25": make_baseline("bm25", BaselineSources(catalog)),
     }
     interval = ClusterBootstrap([t.conversation for t in turns], resamples=1_000, seed=0)
     figures: dict[str, object] = {

@@ -18,15 +18,11 @@ from tqdm.auto import tqdm
 
 from talkplay_hf.catalog.schema import Catalog
 from talkplay_hf.conversations.dataset import load_conversations
-from talkplay_hf.evaluation.baselines import make_baseline
-from talkplay_hf.evaluation.evaluate import collect_turns
-from talkplay_hf.evaluation.metrics import (
-    ClusterBootstrap,
-    Figure,
-    FloatArray,
-    label_ranks,
-    ranking_metrics,
-)
+from talkplay_hf.evaluation.baselines.base import BaselineSources
+from talkplay_hf.evaluation.baselines.registry import make_baseline
+from talkplay_hf.evaluation.metrics.intervals import ClusterBootstrap, Figure
+from talkplay_hf.evaluation.metrics.ranking import FloatArray, label_ranks, ranking_metrics
+from talkplay_hf.evaluation.turns import collect_turns
 from talkplay_hf.recommend.options import RankingOptions
 from talkplay_hf.recommend.recommender import Recommender
 
@@ -72,12 +68,12 @@ def main() -> None:
     found: dict[str, dict[str, FloatArray]] = {}
     rows: list[tuple[str, str, float]] = []
     for name in ("random", "bm25", "bm25-last-turn"):
-        ranker = make_baseline(name, catalog, {c.playlist_id or "" for c in conversations})
+        ranker = make_baseline(name, BaselineSources(catalog))
         parts = []
         for turn in turns:
             scores = ranker.scores([turn.history])
             scores[0, list(turn.played)] = -np.inf
-            parts.append(ranking_metrics(label_ranks(scores, [turn.label]), args.k))
+            parts.append(ranking_metrics(label_ranks(scores, [turn.labels]), args.k))
         found[name] = {m: np.concatenate([part[m] for part in parts]) for m in METRICS}
         rows.append((name, "", float("nan")))
     for strategy, constraint in tqdm(WAYS, desc="ways", disable=None):
@@ -100,7 +96,7 @@ def main() -> None:
                 scores = np.full((1, len(catalog)), -np.inf)
                 for one in tracks:
                     scores[0, catalog.row(one.track.track_id)] = one.score
-                parts.append(ranking_metrics(label_ranks(scores, [turn.label]), args.k))
+                parts.append(ranking_metrics(label_ranks(scores, [turn.labels]), args.k))
                 blocks = {one.codes: len(one.matched) == depth for one in reversed(tracks[:10])}
                 exact += sum(blocks.values())
                 whole += len(blocks)

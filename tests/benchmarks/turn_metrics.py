@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from talkplay_hf.evaluation.baselines import Ranker
-from talkplay_hf.evaluation.evaluate import Turn
-from talkplay_hf.evaluation.metrics import FloatArray, label_ranks, ranking_metrics
+from talkplay_hf.evaluation.baselines.base import Ranker
+from talkplay_hf.evaluation.metrics.ranking import FloatArray, label_ranks, ranking_metrics
+from talkplay_hf.evaluation.turns import Turn
 
 CHUNK = 16
 
@@ -19,5 +19,5 @@ def turn_metrics(ranker: Ranker, turns: Sequence[Turn], depth: int) -> dict[str,
         scores = ranker.scores([turn.history for turn in chunk])
         for row, turn in enumerate(chunk):
             scores[row, list(turn.played)] = -np.inf
-        parts.append(ranking_metrics(label_ranks(scores, [turn.label for turn in chunk]), depth))
+        parts.append(ranking_metrics(label_ranks(scores, [turn.labels for turn in chunk]), depth))
     return {metric: np.concatenate([part[metric] for part in parts]) for metric in parts[0]}

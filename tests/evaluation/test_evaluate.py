@@ -1,129 +1,39 @@
 """A whole evaluation on a catalog small enough to reckon by hand."""
 
 import json
+import re
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import pytest
+from evaluated_catalog import (
+    GENRE,
+    JAZZ,
+    ROCK,
+    FakeRecommender,
+    dialogue,
+    evaluated_catalog,
+    run,
+    small_conversations,
+    wanted,
+)
 
-from talkplay_hf.catalog.constraints import Constraint
-from talkplay_hf.catalog.schema import Catalog, Conversation, Message, Playlist, Track
+from talkplay_hf.catalog.schema import Catalog, Conversation, Track
 from talkplay_hf.errors import InputError
-from talkplay_hf.evaluation.evaluate import EvaluationReport, collect_turns, evaluate
+from talkplay_hf.evaluation.baselines.base import BaselineSources
+from talkplay_hf.evaluation.evaluate import evaluate
 from talkplay_hf.recommend.options import BEAM_WIDTH, RankingOptions
-
-GENRE = {"t0": "rock", "t1": "rock", "t2": "jazz", "t3": "jazz", "t4": "folk"}
-YEAR = {"t0": "1991", "t1": "2005", "t2": "1992", "t3": "2006", "t4": "1993"}
 
 
 @pytest.fixture
 def catalog() -> Catalog:
-    tracks = [
-        Track(t, f"Title {t}", "Someone", release_date=YEAR[t], extra={"genre": GENRE[t]})
-        for t in GENRE
-    ]
-    return Catalog.from_tracks(tracks, [Playlist("p0", ("t0", "t2")), Playlist("p1", ("t4",))])
-
-
-def dialogue(name: str, *turns: tuple[str, str, tuple[Constraint, ...]]) -> Conversation:
-    """A conversation of (track, source, constraints) turns from playlist p0."""
-    messages = []
-    for track_id, source, constraints in turns:
-        messages += [
-            Message("user", f"please, {track_id}", constraints=constraints),
-            Message("music", track_id=track_id, source=source),
-            Message("assistant", "Here it is."),
-        ]
-    return Conversation(name, tuple(messages), playlist_id="p0", split="test")
-
-
-JAZZ = (Constraint("genre", "is", "jazz"),)
-ROCK = (Constraint("genre", "is", "rock"),)
-NINETIES = (Constraint("year", "ge", "1990"), Constraint("year", "lt", "2000"))
+    return evaluated_catalog()
 
 
 @pytest.fixture
 def conversations() -> list[Conversation]:
-    return [
-        dialogue("c0", ("t0", "playlist", ROCK), ("t2", "playlist", JAZZ)),
-        dialogue("c1", ("t4", "playlist", NINETIES), ("t1", "playlist", ())),
-    ]
-
-
-@dataclass(frozen=True)
-class Scored:
-    track: Track
-    score: float
-
-
-@dataclass(frozen=True)
-class Said:
-    tracks: list[Track]
-
-
-@dataclass
-class FakeRecommender:
-    """Ranks what `pick` lists for the last user message, each place by its score."""
-
-    catalog: Catalog
-    pick: Callable[[Sequence[Message]], list[tuple[str, float]]]
-    asked: list[int] = field(default_factory=list)
-    seeds: list[int] = field(default_factory=list)
-    excluded: set[bool] = field(default_factory=set)
-    ranking_seeds: list[int] = field(default_factory=list)
-    options: dict[str, Any] = field(default_factory=dict)
-
-    def rank_batch(
-        self,
-        chats: list[list[Message]],
-        *,
-        k: int,
-        exclude_played: bool,
-        seeds: list[int],
-        **options: Any,
-    ) -> list[list[Scored]]:
-        assert all(messages[-1].role == "user" for messages in chats)
-        self.asked += [k] * len(chats)
-        self.ranking_seeds += seeds
-        self.options = options
-        self.excluded.add(exclude_played)
-        return [
-            [Scored(self.catalog.track(t), score) for t, score in self.pick(messages)]
-            for messages in chats
-        ]
-
-    def chat_batch(
-        self,
-        chats: list[list[Message]],
-        *,
-        seeds: list[int],
-        exclude_played: bool,
-        max_new_tokens: int,
-    ) -> list[Said]:
-        assert max_new_tokens == 0
-        self.seeds += seeds
-        self.excluded.add(exclude_played)
-        return [
-            Said([self.catalog.track(t) for t, _ in self.pick(messages)[:1]]) for messages in chats
-        ]
-
-
-def wanted(messages: Sequence[Message]) -> str:
-    return messages[-1].content.removeprefix("please, ")
-
-
-def run(
-    pick: Callable[[Sequence[Message]], list[tuple[str, float]]],
-    conversations: list[Conversation],
-    catalog: Catalog,
-    **options: object,
-) -> EvaluationReport:
-    options = {"resamples": 50, "baselines": ("random", "popularity"), **options}
-    return evaluate(FakeRecommender(catalog, pick), conversations, catalog, **options)  # type: ignore[arg-type]
+    return small_conversations()
 
 
 def test_a_perfect_recommender_gets_one_everywhere(
@@ -195,7 +105,8 @@ def test_popularity_never_counts_the_playlists_under_test(
     first = report.mrr_by_turn["popularity"][1].value
     assert report.ranking["popularity"]["hit@1"].value == pytest.approx((1 + 0 + 0 + 1 / 4) / 4)
     assert first == pytest.approx((1 + (1 / 2 + 1 / 3 + 1 / 4 + 1 / 5) / 4) / 2)
-    hidden = run(lambda m: [], conversations, catalog, held_out={"p1"})
+    sources = BaselineSources(catalog, held_out=frozenset({"p1"}))
+    hidden = run(lambda m: [], conversations, catalog, sources=sources)
     assert hidden.ranking["popularity"] == hidden.ranking["random"]
 
 
@@ -268,29 +179,6 @@ def test_a_rank_beyond_k_is_not_found_for_any_system(
     assert report.ranking["random"]["mrr"].value == pytest.approx((1 / 5 + 1 / 4) / 2)
 
 
-def test_skipped_turns_are_counted(catalog: Catalog) -> None:
-    conversation = dialogue(
-        "c0",
-        ("t0", "playlist", ()),
-        ("t0", "playlist", ()),
-        ("elsewhere", "playlist", ()),
-        ("t1", "negative", ()),
-        ("t2", "playlist", ()),
-    )
-    alone = Conversation("c1", (Message("music", track_id="t3"),))
-    turns, skipped = collect_turns([conversation, alone], catalog)
-    assert [(t.number, t.label, t.negative) for t in turns] == [
-        (1, 0, False),
-        (4, 1, True),
-        (5, 2, False),
-    ]
-    assert turns[-1].played == (0, 0, 1)
-    assert skipped == {"no_request": 1, "not_in_catalog": 1, "played_before": 1}
-    turns, skipped = collect_turns([conversation], catalog, exclude_played=False)
-    assert len(turns) == 4
-    assert skipped["played_before"] == 0
-
-
 def test_negative_turns_are_apart_unless_asked_for(catalog: Catalog) -> None:
     conversations = [
         dialogue("c0", ("t0", "playlist", ROCK), ("t1", "negative", ROCK)),
@@ -319,14 +207,29 @@ def test_report_is_json_and_reproducible(
 
 
 def test_summary_is_an_aligned_table(catalog: Catalog, conversations: list[Conversation]) -> None:
-    text = run(lambda m: [(wanted(m), 0.0)], conversations, catalog).summary()
+    report = run(lambda m: [(wanted(m), 0.0)], conversations, catalog)
+    text = report.summary()
     assert "4 turns of 2 conversations" in text
     assert "the 5 tracks of the catalog" in text
-    tables = [block.splitlines() for block in text.strip().split("\n\n")[1:]]
-    assert [len(table) for table in tables] == [4, 3, 7, 4]
-    for table in tables:
-        assert len({len(line) for line in table}) == 1
-    assert "1.000 [1.000, 1.000]" in text
+    tables = {}
+    for block in text.strip().split("\n\n")[1:]:
+        lines = block.splitlines()
+        assert len({len(line) for line in lines}) == 1
+        assert len(lines[0]) <= 140
+        tables[re.split(r"\s{2,}", lines[0])[0]] = lines
+    assert list(tables) == [
+        "ranking",
+        "talkplay minus",
+        "request fit of the first track",
+        "request fit by kind",
+        "MRR by turn",
+        "MRR by kind of turn",
+        "hit curve",
+        "the lists of ten",
+    ]
+    assert [line.split()[0] for line in tables["ranking"][1:]] == list(report.ranking)
+    assert "1.000 [1.000, 1.000]" in tables["ranking"][1]
+    assert tables["hit curve"][1].split() == ["talkplay", *["1.000"] * 7]
 
 
 def test_without_constraints_there_is_no_fit(catalog: Catalog) -> None:
@@ -340,7 +243,7 @@ def test_bad_arguments_are_refused(catalog: Catalog, conversations: list[Convers
     for options, message in [
         ({"limit": 0}, "limit 0"),
         ({"k": 0}, "k 0"),
-        ({"baselines": ("clap",)}, "'clap'"),
+        ({"baselines": ("telepathy",)}, "'telepathy'"),
     ]:
         with pytest.raises(InputError, match=message):
             run(lambda m: [], conversations, catalog, **options)
@@ -387,7 +290,7 @@ def test_a_folder_is_loaded(
 
     class Recommender:
         @classmethod
-        def from_pretrained(cls, name: str) -> FakeRecommender:
+        def from_pretrained(cls, name: str, device: str | None) -> FakeRecommender:
             loaded.append(name)
             return FakeRecommender(catalog, lambda m: [(wanted(m), 0.0)])
 
