@@ -1,6 +1,7 @@
 """Dense retrieval: tracks by the cosine of their text with that of the dialogue (paper A.4)."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -62,9 +63,8 @@ class DenseRanker:
                 "dense baselines need an encoder: the id or the folder of a sentence-transformers "
                 "model"
             )
-        model = load_encoder(sources.encoder, sources.device)
-        documents = track_documents(sources.catalog)
-        self._index = TextIndex(model, documents, query_prompt=sources.query_prompt)
+        documents = tuple(track_documents(sources.catalog))
+        self._index = _index(sources.encoder, sources.device, sources.query_prompt, documents)
         self._last_turn = last_turn
 
     def scores(self, histories: Sequence[History]) -> FloatArray:
@@ -73,6 +73,12 @@ class DenseRanker:
         return self._index.cosines(
             [chat_text(h, last_turn=self._last_turn, newest_first=True) for h in histories]
         )
+
+
+@lru_cache(maxsize=1)
+def _index(encoder: str, device: str, query_prompt: str, documents: tuple[str, ...]) -> TextIndex:
+    """The vectors of a catalog, made once for all rankers of a run."""
+    return TextIndex(load_encoder(encoder, device), documents, query_prompt=query_prompt)
 
 
 def load_encoder(model: str, device: str) -> Any:
