@@ -56,6 +56,9 @@ def add_commands(commands: take.Commands) -> None:
     sub.add_argument(
         "--history", nargs="+", default=[], metavar="TRACK_ID", help="tracks heard before the chat"
     )
+    sub.add_argument(
+        "--names", action="store_true", help="choose among the tracks that the request names"
+    )
     sub.add_argument("--int8", action="store_true", help="faster on a CPU, scores inexact")
     sub.add_argument("--seed", type=take.SEED, default=None, help="makes the answers repeatable")
     take.json_flag(sub)
@@ -124,6 +127,7 @@ def run_chat(args: argparse.Namespace) -> None:
         "constraint": args.constraint,
         "tracks": args.tracks,
         "rules": args.rule,
+        "names": args.names,
     }
     said: list[Message] = []
 

@@ -13,7 +13,8 @@ class ScoredTrack:
         track (`Track`): The track.
         score (`float`): Higher is better, equal is tied. The log-probability of the five tokens
             that led to the track, over the full vocabulary; with the strategy `"expansion"` minus
-            the place of the modalities that it shares with the sampled block.
+            the place of the modalities that it shares with the sampled block. `NAMED` higher for a
+            track that the request names, where `RankingOptions.names` asks for these first.
         codes (`tuple[int, ...]`): The five codes that led to it.
         matched (`tuple[str, ...]`): Which modalities of the codes are the track's own; all of them
             in an exact match.

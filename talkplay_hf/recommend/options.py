@@ -13,6 +13,8 @@ RANKINGS = ("beam", "exact", "sampling", "expansion")
 REPLY_TOKENS = 96
 BEAM_WIDTH = 256
 DRAWS = 100
+# added to the score of a track that a request names: no log-probability of a block is so low
+NAMED = 10_000.0
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,8 @@ class ChatOptions:
         temperature (`float`): Sampling temperature (paper: 1.0).
         top_p (`float`): Nucleus (paper: 0.9).
         max_new_tokens (`int`): Length limit of the reply.
+        names (`bool`): Choose among the tracks that the last message names by artist, title or
+            album, as long as any of them may be played.
 
     Raises:
         InputError: If a value is impossible.
@@ -45,6 +49,7 @@ class ChatOptions:
     temperature: float = TEMPERATURE
     top_p: float = TOP_P
     max_new_tokens: int = REPLY_TOKENS
+    names: bool = False
 
     def __post_init__(self) -> None:
         if (
@@ -80,6 +85,9 @@ class RankingOptions:
         draws (`int`): Blocks that `"sampling"` draws.
         temperature (`float`): Sampling temperature (paper: 1.0).
         top_p (`float`): Nucleus (paper: 0.9).
+        names (`bool`): Rank the tracks that the last message of a chat names by artist, title or
+            album before all others, as far as the strategy finds them. Their scores are `NAMED`
+            higher, so that they stay first for whoever sorts by score.
 
     Raises:
         InputError: If a value is impossible.
@@ -91,6 +99,7 @@ class RankingOptions:
     draws: int = DRAWS
     temperature: float = TEMPERATURE
     top_p: float = TOP_P
+    names: bool = False
 
     def __post_init__(self) -> None:
         if self.strategy not in RANKINGS:

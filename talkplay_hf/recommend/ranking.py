@@ -5,6 +5,7 @@ way has a name here.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from talkplay_hf.recommend.decoding.tree import TokenTree, why_unsupported
 from talkplay_hf.recommend.grammar import MusicVocabulary
 from talkplay_hf.recommend.grammar.constraints import processors
 from talkplay_hf.recommend.lookup import WeightedLookup
-from talkplay_hf.recommend.options import BEAM_WIDTH, RankingOptions
+from talkplay_hf.recommend.options import BEAM_WIDTH, NAMED, RankingOptions
 from talkplay_hf.tokens.allowed import Allowed
 from talkplay_hf.tokens.index import CatalogIndex
 
@@ -72,21 +73,81 @@ class TrackRanker:
                 prompt.
             seeds (`Sequence[int | None]`): Seeds of the draws, by prompt.
         """
+        return self._rank(prompts, [k] * len(prompts), options, masks, seeds)
+
+    def rank_named(
+        self,
+        prompts: Sequence[Sequence[int]],
+        k: int,
+        options: RankingOptions,
+        masks: Sequence[np.ndarray],
+        seeds: Sequence[int | None],
+        named: Sequence[np.ndarray | None],
+    ) -> list[list[ScoredTrack]]:
+        """The best tracks after each prompt, those that its request names before all others.
+
+        Args:
+            prompts (`Sequence[Sequence[int]]`): As for `rank`, and so are `k`, `options`, `masks`
+                and `seeds`.
+            named (`Sequence[np.ndarray | None]`, each of shape `[n]`, bool): The named ones among
+                the tracks allowed, by prompt; `None` where none is.
+        """
+        asked = [row for row, mask in enumerate(named) if mask is not None]
+        found = self._rank(
+            [prompts[row] for row in asked],
+            [k] * len(asked),
+            options,
+            [mask for mask in named if mask is not None],
+            [seeds[row] for row in asked],
+        )
+        rankings: list[list[ScoredTrack]] = [[] for _ in prompts]
+        for row, ranked in zip(asked, found, strict=True):
+            rankings[row] = [replace(one, score=one.score + NAMED) for one in ranked]
+        left = [self._without(mask, first) for mask, first in zip(masks, rankings, strict=True)]
+        short = [row for row, first in enumerate(rankings) if len(first) < k and left[row].any()]
+        others = self._rank(
+            [prompts[row] for row in short],
+            [k - len(rankings[row]) for row in short],
+            options,
+            [left[row] for row in short],
+            [seeds[row] for row in short],
+        )
+        for row, ranked in zip(short, others, strict=True):
+            rankings[row] += ranked
+        return rankings
+
+    def _rank(
+        self,
+        prompts: Sequence[Sequence[int]],
+        counts: Sequence[int],
+        options: RankingOptions,
+        masks: Sequence[np.ndarray],
+        seeds: Sequence[int | None],
+    ) -> list[list[ScoredTrack]]:
+        """`rank` with so many tracks for each prompt."""
+        if not prompts:
+            return []
         opened = [[*prompt, self._vocabulary.start] for prompt in prompts]
-        k = min(k, self._index.tracks)
+        counts = [min(count, self._index.tracks) for count in counts]
+        k = max(counts)
         if options.strategy in ("sampling", "expansion"):
             drawn = [
                 self._draw(prompt, options, mask, seed)
                 for prompt, mask, seed in zip(prompts, masks, seeds, strict=True)
             ]
             if options.strategy == "expansion":
-                return [self._expand(one, k, m) for one, m in zip(drawn, masks, strict=True)]
+                return [self._expand(*one) for one in zip(drawn, counts, masks, strict=True)]
             ranked = [self._distinct(one) for one in drawn]
         elif options.strategy == "exact":
             ranked = self._exact(opened, k, masks)
         else:
             ranked = self._beams(opened, max(k, options.beam_width), options.constraint, masks)
-        return [self._tracks(one, k, mask) for one, mask in zip(ranked, masks, strict=True)]
+        return [self._tracks(*one) for one in zip(ranked, counts, masks, strict=True)]
+
+    def _without(self, mask: np.ndarray, ranked: Sequence[ScoredTrack]) -> np.ndarray:
+        left = mask.copy()
+        left[[self._catalog.row(one.track.track_id) for one in ranked]] = False
+        return left
 
     def rank_and_go_on(
         self, prompt: Sequence[int], k: int, mask: np.ndarray, read: int, cache: DynamicCache | None

@@ -10,6 +10,7 @@ import numpy as np
 from transformers import PreTrainedModel
 
 from talkplay_hf.catalog.matcher import ConstraintMatcher
+from talkplay_hf.catalog.names import NameFinder, Names
 from talkplay_hf.catalog.schema import Catalog, Message, Track
 from talkplay_hf.errors import InputError, NoTrackError
 from talkplay_hf.hub import files
@@ -157,7 +158,7 @@ class Recommender:
             history (`Sequence[str]`): Ids of tracks that were listened to before the chat.
             seed (`int`, *optional*): Makes the answer repeatable.
             options: See `ChatOptions`: `tracks`, `constraint`, `strategy`, `exclude_played`,
-                `rules`, `temperature`, `top_p`, `max_new_tokens`.
+                `rules`, `temperature`, `top_p`, `max_new_tokens`, `names`.
 
         Raises:
             InputError: If the chat or an option cannot be used.
@@ -232,7 +233,7 @@ class Recommender:
                 has to meet.
             seed (`int`, *optional*): Makes draws repeatable.
             options: See `RankingOptions`: `strategy` (`"beam"`, `"exact"`, `"sampling"`,
-                `"expansion"`), `constraint`, `beam_width`, `draws`, `temperature`, `top_p`.
+                `"expansion"`), `constraint`, `beam_width`, `draws`, `temperature`, `names`, ...
 
         Returns:
             `list[ScoredTrack]`: In falling order of score; scores that differ by no more than the
@@ -326,19 +327,27 @@ class Recommender:
         played = [self._played(one) for one in chats]
         masks = [self._mask(force, rows, rows if exclude_played else ()) for rows in played]
         prompts = [self._prompt(one, self._vocabulary.depth + 2) for one in chats]
-        return self._ranker.rank(prompts, k, how, masks, seeds)
+        names = [self._named(one, how.names) for one in chats]
+        named = [one.within(mask) for one, mask in zip(names, masks, strict=True)]
+        return self._ranker.rank_named(prompts, k, how, masks, seeds, named)
 
     def _turn(self, messages: list[Message], options: ChatOptions, seed: int | None) -> Turn:
         force = RuleSet(self._matcher, options.rules)
         before = self._played(messages)
         rng = np.random.default_rng(seed)
 
-        def masks(played: Sequence[int]) -> np.ndarray:
+        names = self._named(messages, options.names)
+
+        def allowed(played: Sequence[int]) -> np.ndarray:
             rows = [*before, *played]
             return self._mask(force, rows, rows if options.exclude_played else played)
 
-        mask = masks(())
-        tracks = min(options.tracks, int(mask.sum()))
+        def masks(played: Sequence[int]) -> np.ndarray:
+            mask = allowed(played)
+            named = names.within(mask)
+            return mask if named is None else named
+
+        tracks = min(options.tracks, int(allowed(()).sum()))
         blocks = tracks * (self._vocabulary.depth + 2)
         sampled = options.strategy == "sample"
         return Turn(
@@ -348,9 +357,16 @@ class Recommender:
                 self.tokenizer, self._lookup, self._catalog, rng if sampled else None
             ),
             masks=masks,
-            mask=mask,
+            mask=masks(()),
             rng=rng,
         )
+
+    @cached_property
+    def _finder(self) -> NameFinder:
+        return NameFinder(self._catalog)
+
+    def _named(self, messages: Sequence[Message], wanted: bool) -> Names:
+        return self._finder.find(messages[-1].content) if wanted else Names()
 
     def _prompt(self, messages: Sequence[Message], room: int) -> list[int]:
         return chat_prompt(messages, self.tokenizer, self.codes, self._limit(room))

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+from talkplay_hf.catalog.name_words import keys_of
 from talkplay_hf.catalog.schema import Message, Track
-from talkplay_hf.conversations.checks.name_words import keys_of
 from talkplay_hf.conversations.checks.parse import READ_REPAIRS, Said, parse_answer
 from talkplay_hf.conversations.checks.reply_claims import ReplyReader
 from talkplay_hf.conversations.checks.text_leaks import find_leaks, names_in, telling_ids

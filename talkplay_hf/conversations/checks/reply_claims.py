@@ -7,8 +7,8 @@ in quotes, `Title by Artist`, `Title - Artist`, and the titles of the piece that
 import re
 from collections.abc import Iterable, Sequence
 
+from talkplay_hf.catalog.name_words import keys_of
 from talkplay_hf.catalog.schema import Track
-from talkplay_hf.conversations.checks.name_words import keys_of
 from talkplay_hf.conversations.checks.reply_text import COMPARED, WORDS, PieceNames, ReplyText
 
 _TITLE_QUOTES = "『《"

@@ -6,8 +6,8 @@ from difflib import SequenceMatcher
 from pathlib import Path
 from typing import NamedTuple
 
+from talkplay_hf.catalog.name_words import Words, keys_of, names_of, words_of
 from talkplay_hf.catalog.schema import Track
-from talkplay_hf.conversations.checks.name_words import Words, keys_of, names_of, words_of
 from talkplay_hf.hub import files
 
 _QUOTES = re.compile(

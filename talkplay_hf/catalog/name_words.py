@@ -1,6 +1,6 @@
 """Titles and artists as the words that texts are searched for.
 
-The same comparison as `catalog.track_match` makes over columns: without case, accents and
+The same comparison as `track_match` makes over columns: without case, accents and
 punctuation, with and without what a title says about guests and editions.
 """
 
@@ -13,6 +13,7 @@ from talkplay_hf.catalog.schema import Track
 
 Words = tuple[str, ...]
 _WORD = re.compile(r"[^\W_]+(?:['’`´ʼ][^\W_]+)*|[&+]")
+_ASCII_WORD = re.compile(r"[a-z0-9]+|[&+]")
 _APOSTROPHES = re.compile(r"['’`´ʼ]")
 _BRACKETS = re.compile(r"[(\[]([^()\[\]]*)[)\]]")
 _DASH = re.compile(r"\s+[-–—]\s+.*$")
@@ -27,6 +28,8 @@ _EDITION = re.compile(
 _MORE_ARTISTS = re.compile(
     r"\s*[,;/]\s*|\s(?:&|\+|and|x|vs\.?|feat\.?|ft\.?|featuring|with)\s", re.IGNORECASE
 )
+# without any of these a title has one form
+_PARTS = re.compile(r"[()\[\]/–—-]|\bfeat|\bft\b", re.IGNORECASE)
 _ARTICLES = frozenset(["the", "a", "an"])
 
 
@@ -45,6 +48,9 @@ def words_of(text: str) -> list[Word]:
 
 def keys_of(text: str) -> Words:
     """The words of a text as they are compared."""
+    if text.isascii():
+        plain = text.lower().replace("'", "").replace("`", "")
+        return tuple(["and" if word in "&+" else word for word in _ASCII_WORD.findall(plain)])
     return tuple(_key(word) for word in _WORD.findall(text))
 
 
@@ -93,8 +99,18 @@ def _names(title: str, artist: str, album: str | None, tags: tuple[str, ...]) ->
     )
 
 
+def artist_parts(artist: str) -> set[Words]:
+    """The single artists of a string that names several, such as `"X, Y & Z feat. V"`."""
+    parts = {keys_of(part) for part in _MORE_ARTISTS.split(artist)}
+    return parts - {(), keys_of(artist)}
+
+
 def title_forms(title: str) -> set[Words]:
     """The forms in which a title is written."""
+    if not _PARTS.search(title):
+        words = keys_of(title)
+        short = {words[1:]} if len(words) > 2 and words[0] in _ARTICLES else set()
+        return {words, *short} - {()}
     bare = _BRACKETS.sub(" ", title)
     forms = {title, bare, _DASH.sub("", title), _DASH.sub("", bare), _GUESTS.sub("", bare)}
     forms.add(_GUEST_BRACKETS.sub(" ", title))
