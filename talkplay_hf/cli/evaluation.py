@@ -11,11 +11,12 @@ from talkplay_hf.cli.show import emit
 from talkplay_hf.errors import InputError
 
 if TYPE_CHECKING:
-    from talkplay_hf.catalog.schema import Catalog
+    from talkplay_hf.catalog.schema import Catalog, Conversation
     from talkplay_hf.evaluation.baselines.base import BaselineSources
 
 NO_MODEL = "none"
 _WITH_ENCODER, _WITH_FEATURES = ("dense", "dense-last-turn"), ("clap",)
+_TRAINED = ("two-tower", "rerank")
 REPORT = "report.json"
 
 
@@ -48,6 +49,11 @@ def add_commands(commands: take.Commands) -> None:
         default="catalog",
         choices=("catalog", "grammar", "none"),
         help="what a block of music tokens may be (default catalog)",
+    )
+    sub.add_argument(
+        "--names",
+        action="store_true",
+        help="rank the tracks first that the request names, by artist, title or album",
     )
     sub.add_argument(
         "--baseline",
@@ -105,28 +111,40 @@ def add_commands(commands: take.Commands) -> None:
 
 def run_evaluate(args: argparse.Namespace) -> None:
     """Print the figures of a model, and write them down."""
-    from talkplay_hf.catalog.schema import Catalog
+    from talkplay_hf.catalog.schema import Catalog, Conversation
     from talkplay_hf.catalog.world import is_demo_world
     from talkplay_hf.conversations.dataset import load_conversations
     from talkplay_hf.evaluation.baselines.registry import BASELINES
     from talkplay_hf.evaluation.evaluate import DEFAULT_BASELINES, evaluate
+    from talkplay_hf.evaluation.model_index import add_results, dataset_type
     from talkplay_hf.hub import files
     from talkplay_hf.recommend.options import RankingOptions
 
     _check_targets(args)
     if args.model == NO_MODEL and (args.matching or args.replies or args.card):
         raise InputError("--matching, --replies and --card are about a model; name one")
-    if args.card and not (Path(args.model) / files.CARD).is_file():
-        raise InputError(f"{args.model}: is no folder with a {files.CARD} to put the figures into")
-    ranking = RankingOptions(args.strategy, args.constraint)
+    if args.card:
+        dataset_type(args.card)
+        if not (Path(args.model) / files.CARD).is_file():
+            raise InputError(
+                f"{args.model}: is no folder with a {files.CARD} to put the figures into"
+            )
+    ranking = RankingOptions(args.strategy, args.constraint, names=args.names)
     catalog = Catalog.load(args.catalog)
     demo = is_demo_world(args.catalog)
     conversations = load_conversations(args.conversations, [args.split])
     if not conversations:
         raise InputError(f"{args.conversations}: has no conversations of the split {args.split}")
     names = tuple(dict.fromkeys(args.baseline or DEFAULT_BASELINES))
+    # the train split is read only where something may learn from it
+    learnt: tuple[Conversation, ...] = ()
+    if not set(names) <= set(DEFAULT_BASELINES):
+        learnt = tuple(
+            load_conversations(args.train_conversations or args.conversations, ["train"])
+        )
     if names == ("all",):
         lacking = _WITH_ENCODER * (args.encoder is None) + _WITH_FEATURES * (args.features is None)
+        lacking += () if learnt else _TRAINED[args.two_tower is not None :]
         names = tuple(name for name in BASELINES if name not in lacking)
     report = evaluate(
         None if args.model == NO_MODEL else args.model,
@@ -137,7 +155,7 @@ def run_evaluate(args: argparse.Namespace) -> None:
         seed=args.seed,
         bootstrap_seed=args.bootstrap_seed,
         baselines=names,
-        sources=_sources(args, catalog, learning=not set(names) <= set(DEFAULT_BASELINES)),
+        sources=_sources(args, catalog, learnt),
         include_negative=args.negatives,
         ranking=ranking,
         replies=args.replies,
@@ -167,8 +185,6 @@ def run_evaluate(args: argparse.Namespace) -> None:
         _write_report(args.report, value)
         text += f"\n{args.report}: the report, as a page: {Path(args.report) / 'index.html'}\n"
     if args.card:
-        from talkplay_hf.evaluation.model_index import add_results
-
         add_results(args.model, value, args.card)
         text += f"\n{Path(args.model) / files.CARD}: has the figures\n"
     note = "\nThe catalogue is the fictional demo world: no statement about real music." * demo
@@ -176,19 +192,17 @@ def run_evaluate(args: argparse.Namespace) -> None:
 
 
 def _sources(
-    args: argparse.Namespace, catalog: "Catalog", *, learning: bool
+    args: argparse.Namespace, catalog: "Catalog", learnt: "tuple[Conversation, ...]"
 ) -> "BaselineSources | None":
     """What baselines are made from, or `None` where nothing but the catalog is needed."""
-    if not (learning or args.encoder or args.features or args.two_tower):
+    if not (learnt or args.encoder or args.features or args.two_tower):
         return None
-    from talkplay_hf.conversations.dataset import load_conversations
     from talkplay_hf.evaluation.baselines.base import BaselineSources
     from talkplay_hf.features.shards import Processes
 
-    folder = args.train_conversations or args.conversations
     return BaselineSources(
         catalog,
-        conversations=tuple(load_conversations(folder, ["train"])) if learning else (),
+        conversations=learnt,
         features=Path(args.features) if args.features else None,
         seed=args.seed,
         encoder=args.encoder,

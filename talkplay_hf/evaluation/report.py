@@ -135,7 +135,7 @@ class EvaluationReport:
             _values("MRR by turn", turns),
             _values("MRR by kind of turn", slices),
             _values("hit curve", hits),
-            _values("the lists of ten", self.lists),
+            _values("the lists", self.lists),
             _values("replies", self.replies),
         ]
         return "\n\n".join(section for section in sections if section) + "\n"
@@ -166,12 +166,13 @@ def _how(options: Mapping[str, Any]) -> str:
         "grammar": "among all well-formed blocks, looked up",
         "none": "without constraint, looked up",
     }[options["constraint"]]
-    return {
+    how = {
         "beam": f"by beam search of width {options['beam_width']:,} {constraint}",
         "exact": "exactly: every track by the probability of its five tokens",
         "sampling": f"{options['draws']:,} blocks sampled {sampled} {constraint}",
         "expansion": f"what matches one block sampled {sampled} {constraint}",
     }[options["strategy"]]
+    return f"{how}; tracks that the request names come first" if options["names"] else how
 
 
 def _intervals(
