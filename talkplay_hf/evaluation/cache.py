@@ -19,12 +19,14 @@ from safetensors.numpy import load_file, save
 
 from talkplay_hf import __version__
 from talkplay_hf.catalog.schema import Catalog, Conversation
+from talkplay_hf.evaluation import baselines
 from talkplay_hf.evaluation.baselines.base import BaselineSources
 from talkplay_hf.evaluation.outcomes import Arrays
 from talkplay_hf.evaluation.turns import Turn
 from talkplay_hf.hub import files
 
 IDENTITY = "identity.json"
+CODE = Path(baselines.__file__).parent
 
 
 class ChunkStore:
@@ -95,11 +97,11 @@ def conversations_hash(conversations: Sequence[Conversation]) -> str:
 
 
 def folder_hash(folder: str | Path) -> str:
-    """SHA-256 of what a folder (or file) holds: its files by name, without cards and pictures."""
+    """SHA-256 of a folder (or file): its files by name, without cards, pictures and caches."""
     if Path(folder).is_file():
         return files.sha256_file(folder)
     found = sorted(path for path in Path(folder).rglob("*") if path.is_file())
-    kept = [path for path in found if path.suffix not in (".md", ".png")]
+    kept = [path for path in found if path.suffix not in (".md", ".png", ".pyc")]
     return files.sha256_json(
         {str(path.relative_to(folder)): files.sha256_file(path) for path in kept}
     )
@@ -107,7 +109,7 @@ def folder_hash(folder: str | Path) -> str:
 
 def sources_identity(sources: BaselineSources) -> dict[str, Any]:
     """What baselines are made from, as JSON values with a hash for all that is large."""
-    identity: dict[str, Any] = {}
+    identity: dict[str, Any] = {"code": folder_hash(CODE)}
     for item in fields(sources):
         value = getattr(sources, item.name)
         if isinstance(value, Catalog):

@@ -81,8 +81,8 @@ def evaluate(
         bootstrap_seed (`int`, *optional*): Of intervals and tests; `seed` when left out.
         baselines (`Sequence[str]`): Which of `BASELINES` to compare with.
         sources (`BaselineSources`, *optional*): What baselines may learn from, besides the
-            playlists of the catalog. Playlists that `conversations` were made from are always held
-            out, and so are those that do not train by the catalog's split.
+            playlists of the catalog. `conversations` and the playlists that they were made from
+            are always held out, and so are playlists that do not train by the catalog's split.
         exclude_played (`bool`): Take tracks already played in the dialogue out of every system's
             candidates. A turn whose label was played before is then skipped and counted.
         include_negative (`bool`): Give the ranking figures a second time with the turns whose
@@ -99,10 +99,17 @@ def evaluate(
         InputError: If an argument cannot be used or no turn is left to evaluate.
         MissingExtraError: If a baseline needs a package that is not installed.
     """
-    if limit is not None and limit < 1:
-        raise InputError(f"limit {limit}: must be at least 1")
-    if k < 1:
-        raise InputError(f"k {k}: must be at least 1")
+    for argument, number, least in (
+        ("limit", limit, 1),
+        ("k", k, 1),
+        ("resamples", resamples, 1),
+        ("seed", seed, 0),
+        ("bootstrap_seed", bootstrap_seed, 0),
+        ("replies", replies, 0),
+        ("examples", examples, 0),
+    ):
+        if number is not None and number < least:
+            raise InputError(f"{argument} {number}: must be at least {least}")
     for name in baselines:
         if name not in BASELINES:
             raise InputError(f"baseline {name!r}: must be one of {', '.join(BASELINES)}")
@@ -182,7 +189,7 @@ def evaluate(
             turn_slices(figures.turns, catalog, {} if source is None else source.known(catalog))
         ),
         lists={
-            name: list_metrics(found.top[plain], popularity, artists)
+            name: list_metrics(found.top[plain, :k], popularity, artists)
             for name, found in outcomes.items()
             if (found.top[plain] >= 0).any()
         },
@@ -210,8 +217,12 @@ def _sources(
     conversations: Sequence[Conversation],
     seed: int,
 ) -> BaselineSources:
-    """The sources, of this catalog, with the playlists under test held out."""
+    """The sources, of this catalog, without the playlists and conversations under test."""
     hidden = frozenset(c.playlist_id for c in conversations if c.playlist_id is not None)
     if sources is None:
         return BaselineSources(catalog, hidden, seed=seed)
-    return replace(sources, catalog=catalog, held_out=sources.held_out | hidden)
+    # a conversation of no playlist is known by what was said
+    tested = {c.messages for c in conversations}
+    learn = tuple(c for c in sources.conversations if c.messages not in tested)
+    held_out = sources.held_out | hidden
+    return replace(sources, catalog=catalog, held_out=held_out, conversations=learn)

@@ -22,12 +22,9 @@ METRICS = {
     "ndcg@10": "nDCG@10",
     "ndcg@20": "nDCG@20",
 }
-SOURCE_NAME = "talkplay evaluate"
 
 
-def eval_results(
-    report: Mapping[str, Any], dataset_name: str, *, source_url: str | None = None
-) -> "list[EvalResult]":
+def eval_results(report: Mapping[str, Any], dataset_name: str) -> "list[EvalResult]":
     """The model's figures of a report as results of the Hub.
 
     The metrics are those of the ranking and, where the conversations state requests, the request
@@ -39,7 +36,6 @@ def eval_results(
         report (`Mapping[str, Any]`): What `EvaluationReport.to_dict` gives.
         dataset_name (`str`): What the conversations are called. Results of different names stand
             beside each other in a card.
-        source_url (`str`, *optional*): Where the report can be read.
 
     Raises:
         InputError: If the report has no figures of the model, or the name has no letter or digit.
@@ -52,11 +48,9 @@ def eval_results(
     dataset: dict[str, Any] = {
         "task_type": TASK_TYPE,
         "task_name": TASK_NAME,
-        "dataset_type": _dataset_type(dataset_name),
+        "dataset_type": dataset_type(dataset_name),
         "dataset_name": " ".join(dataset_name.split()),
         "dataset_args": _conditions(report),
-        "source_name": SOURCE_NAME if source_url else None,
-        "source_url": source_url,
     }
     figures = {
         metric: {system: held[metric] for system, held in table.items() if metric in held}
@@ -77,13 +71,7 @@ def eval_results(
     ]
 
 
-def add_results(
-    model_folder: str | Path,
-    report: Mapping[str, Any],
-    dataset_name: str,
-    *,
-    source_url: str | None = None,
-) -> None:
+def add_results(model_folder: str | Path, report: Mapping[str, Any], dataset_name: str) -> None:
     """Put the figures of a report into the card of a model.
 
     Earlier results of the same dataset name are replaced, all others are kept, and so is every
@@ -93,7 +81,6 @@ def add_results(
         model_folder (`str` or `Path`): The model's folder, with its card.
         report (`Mapping[str, Any]`): What `EvaluationReport.to_dict` gives.
         dataset_name (`str`): What the conversations are called.
-        source_url (`str`, *optional*): Where the report can be read.
 
     Raises:
         ArtifactError: If the folder has no card, or its front matter cannot be read.
@@ -102,7 +89,7 @@ def add_results(
     from huggingface_hub import ModelCard
 
     path = Path(model_folder) / files.CARD
-    results = eval_results(report, dataset_name, source_url=source_url)
+    results = eval_results(report, dataset_name)
     try:
         # line ends stay as they are
         text = path.read_bytes().decode("utf-8-sig")
@@ -131,8 +118,12 @@ def add_results(
     files.write_text(path, str(card))
 
 
-def _dataset_type(name: str) -> str:
-    # the Hub keeps results apart by the type of their dataset, not by its name
+def dataset_type(name: str) -> str:
+    """What the Hub tells results apart by, for the name of a dataset.
+
+    Raises:
+        InputError: If the name has no letter or digit.
+    """
     kind = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
     if not kind:
         raise InputError(f"dataset name {name!r}: needs a letter (a to z) or a digit")

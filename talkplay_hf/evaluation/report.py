@@ -55,9 +55,9 @@ class EvaluationReport:
             baseline, then metric, `"fit"` being the request fit over all requests.
         fit (`dict[str, dict[str, Figure]]`): The share of requests whose every constraint the
             first track meets: by system, then `"all"`, `"macro"` (the mean over the kinds of
-            request), and each kind. Further systems are `"talkplay-chat"` (a sampled answer, as
-            given), `"chance"` (any candidate) and `"label"` (the track of the conversation). Empty
-            where no message carries constraints.
+            `MACRO_KINDS`, or over all where none of these occurs), and each kind. Further systems
+            are `"talkplay-chat"` (a sampled answer, as given), `"chance"` (any candidate) and
+            `"label"` (the track of the conversation). Empty where no message carries constraints.
         mrr_by_turn (`dict[str, dict[int, Figure]]`): By system, then turn number (figure 3).
         hit_curve (`dict[str, dict[int, Figure]]`): By system, then K: the chance of a right track
             among the first K.

@@ -19,8 +19,8 @@ import numpy as np
 from talkplay_hf.catalog.constraints import Constraint
 from talkplay_hf.catalog.schema import Catalog, Conversation, Message, Playlist, Track
 from talkplay_hf.evaluation import systems
-from talkplay_hf.evaluation.baselines.base import FloatArray
 from talkplay_hf.evaluation.evaluate import evaluate
+from talkplay_hf.evaluation.metrics.ranking import FloatArray
 
 LENGTH = 7
 K = 100

@@ -177,6 +177,25 @@ def test_a_changed_catalog_is_asked_again(run: Run) -> None:
     assert run(catalog=Catalog.from_tracks(renamed, LISTS))[1] > 0
 
 
+def test_changed_code_of_baselines_makes_them_again_and_not_the_model(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def kept(name: str) -> int:
+        return len(list((tmp_path / "cache").glob(f"{name}-*/*.safetensors")))
+
+    monkeypatch.setattr("talkplay_hf.evaluation.cache.CODE", tmp_path / "code")
+    (tmp_path / "code" / "__pycache__").mkdir(parents=True)
+    (tmp_path / "code" / "popularity.py").write_text("scores = 1")
+    run()
+    rankings, chunks = kept("talkplay"), kept("popularity")
+    (tmp_path / "code" / "__pycache__" / "popularity.pyc").write_bytes(b"compiled")
+    run()
+    assert kept("popularity") == chunks
+    (tmp_path / "code" / "popularity.py").write_text("scores = 2")
+    assert run()[1] == 0
+    assert (kept("talkplay"), kept("popularity")) == (rankings, 2 * chunks)
+
+
 def test_more_conversations_ask_for_the_new_ones_alone(
     run: Run, conversations: list[Conversation]
 ) -> None:

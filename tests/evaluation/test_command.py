@@ -6,14 +6,17 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from huggingface_hub import ModelCard
 from transformers import LlamaForCausalLM
 
-from talkplay_hf.catalog.schema import MODALITIES, Catalog
+from talkplay_hf.catalog.schema import MODALITIES, Catalog, Conversation
 from talkplay_hf.cli import main
+from talkplay_hf.conversations.dataset import save_conversations
+from talkplay_hf.evaluation.evaluate import DEFAULT_BASELINES
 from talkplay_hf.evaluation.systems import ModelSource
 from talkplay_hf.features.shards import Processes
 from talkplay_hf.recommend.recommender import Recommender
@@ -131,6 +134,18 @@ def test_all_baselines_are_those_that_have_their_sources(evaluate: Run) -> None:
     refused(evaluate("--baseline", "dense"), "encoder")
 
 
+def test_all_baselines_leave_out_those_that_have_nothing_to_learn_from(
+    evaluate: Run, conversations: list[Conversation], tmp_path: Path
+) -> None:
+    tested = [replace(one, split="test") for one in conversations[:2]]
+    save_conversations(tmp_path / "tested", tested, {})
+    status, text, _ = evaluate(
+        "--baseline", "all", "--train-conversations", tmp_path / "tested", "--json"
+    )
+    assert status == 0
+    assert set(json.loads(text)["ranking"]) == {"talkplay", *DEFAULT_BASELINES}
+
+
 def test_figures_go_into_the_card_of_the_model(evaluate: Run, model_folder: Path) -> None:
     refused(evaluate("--card", "demo dialogues"), "README.md")
     (model_folder / "README.md").write_text("# a model\n\nMade with care.\n", encoding="utf-8")
@@ -138,6 +153,8 @@ def test_figures_go_into_the_card_of_the_model(evaluate: Run, model_folder: Path
     card = ModelCard((model_folder / "README.md").read_text(encoding="utf-8"))
     assert "Made with care." in card.text
     assert {result.dataset_name for result in card.data.eval_results} == {"demo dialogues"}
+    refused(evaluate("--card", "?!", "--out", model_folder / "r.json"), "needs a letter")
+    assert not (model_folder / "r.json").exists()
     refused(evaluate("--card", "x", model="none"), "name one")
 
 

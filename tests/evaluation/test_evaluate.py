@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -21,7 +22,8 @@ from evaluated_catalog import (
 
 from talkplay_hf.catalog.schema import Catalog, Conversation, Track
 from talkplay_hf.errors import InputError
-from talkplay_hf.evaluation.baselines.base import BaselineSources
+from talkplay_hf.evaluation.baselines.base import BaselineSources, Ranker
+from talkplay_hf.evaluation.baselines.registry import make_baseline
 from talkplay_hf.evaluation.evaluate import evaluate
 from talkplay_hf.recommend.options import BEAM_WIDTH, RankingOptions
 
@@ -145,6 +147,7 @@ def test_the_report_tells_how_the_model_ranks(
     ("options", "said"),
     [
         (RankingOptions("exact"), "ranks exactly"),
+        (RankingOptions("exact", names=True), "tracks that the request names come first"),
         (RankingOptions("sampling", "grammar", draws=7), "7 blocks sampled at temperature 1"),
         (RankingOptions("expansion", "none"), "one block sampled at temperature 1, top-p 0.9 with"),
     ],
@@ -157,6 +160,7 @@ def test_the_model_ranks_as_it_is_told(
     assert said in report.summary()
     assert model.options["strategy"] == report.ranking_options["strategy"] == options.strategy
     assert model.options["constraint"] == options.constraint
+    assert model.options["names"] == options.names
     assert model.ranking_seeds == [5, 6, 7, 8]
 
 
@@ -225,7 +229,7 @@ def test_summary_is_an_aligned_table(catalog: Catalog, conversations: list[Conve
         "MRR by turn",
         "MRR by kind of turn",
         "hit curve",
-        "the lists of ten",
+        "the lists",
     ]
     assert [line.split()[0] for line in tables["ranking"][1:]] == list(report.ranking)
     assert "1.000 [1.000, 1.000]" in tables["ranking"][1]
@@ -243,6 +247,11 @@ def test_bad_arguments_are_refused(catalog: Catalog, conversations: list[Convers
     for options, message in [
         ({"limit": 0}, "limit 0"),
         ({"k": 0}, "k 0"),
+        ({"resamples": 0}, "resamples 0"),
+        ({"seed": -1}, "seed -1"),
+        ({"bootstrap_seed": -1}, "bootstrap_seed -1"),
+        ({"replies": -1}, "replies -1"),
+        ({"examples": -1}, "examples -1"),
         ({"baselines": ("telepathy",)}, "'telepathy'"),
     ]:
         with pytest.raises(InputError, match=message):
@@ -250,6 +259,35 @@ def test_bad_arguments_are_refused(catalog: Catalog, conversations: list[Convers
     with pytest.raises(InputError, match=r"no turn .* not_in_catalog: 1"):
         run(lambda m: [], [dialogue("c0", ("x", "playlist", ()))], catalog)
     assert run(lambda m: [], conversations, catalog, limit=1).conversations == 1
+
+
+def test_bad_arguments_are_refused_before_the_model_ranks(
+    catalog: Catalog, conversations: list[Conversation]
+) -> None:
+    model = FakeRecommender(catalog, lambda m: [])
+    with pytest.raises(InputError, match="resamples 0"):
+        evaluate(model, conversations, catalog, resamples=0)
+    assert model.asked == []
+
+
+def test_baselines_never_learn_from_the_conversations_under_test(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # of no playlist, so that holding out playlists does not hold them out
+    tested, other = (
+        replace(dialogue("c0", (track, "playlist", ())), playlist_id=None, split="train")
+        for track in ("t0", "t1")
+    )
+    seen: list[BaselineSources] = []
+
+    def make(name: str, sources: BaselineSources) -> Ranker:
+        seen.append(sources)
+        return make_baseline(name, sources)
+
+    monkeypatch.setattr("talkplay_hf.evaluation.systems.make_baseline", make)
+    sources = BaselineSources(catalog, conversations=(replace(tested, conversation_id="x"), other))
+    evaluate(None, [tested], catalog, baselines=("random",), sources=sources)
+    assert [source.training_conversations for source in seen] == [(other,)]
 
 
 def test_a_model_of_another_catalog_is_refused(

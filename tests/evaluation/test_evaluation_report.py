@@ -27,6 +27,7 @@ def report() -> EvaluationReport:
             "draws": 100,
             "temperature": 1.0,
             "top_p": 0.9,
+            "names": False,
         },
         seed=3,
         bootstrap_seed=4,

@@ -53,7 +53,7 @@ def test_results_come_back_from_the_card_as_they_went_in(tmp_path: Path) -> None
 
 def test_the_front_matter_is_a_model_index_that_the_hub_parses(tmp_path: Path) -> None:
     path = card_in(tmp_path)
-    add_results(tmp_path, report(), "CPCD test", source_url="https://example.org/report")
+    add_results(tmp_path, report(), "CPCD test")
     front = yaml.safe_load(path.read_text(encoding="utf-8").split("---\n")[1])
     name, results = model_index_to_eval_results(front["model-index"])
     assert name == tmp_path.name
@@ -71,7 +71,6 @@ def test_the_front_matter_is_a_model_index_that_the_hub_parses(tmp_path: Path) -
     )  # fmt: skip
     assert mrr.dataset_args["candidates"] == 300
     assert mrr.dataset_args["sha256"] == {"model": "a" * 64, "conversations": "c" * 64}
-    assert mrr.source_url == "https://example.org/report"
     # the label and chance are no baselines
     assert by_type["request_fit"].metric_args == {"turns": 205, "low": 0.79, "high": 0.81}
 

@@ -102,6 +102,15 @@ def test_lists_of_one_track_cover_one_track(
     assert "talkplay" not in run(lambda m: [], conversations, catalog).lists
 
 
+def test_lists_are_as_long_as_the_rankings_are_deep(
+    catalog: Catalog, conversations: list[Conversation]
+) -> None:
+    lists = run(lambda m: [("t3", 1.0)], conversations[:1], catalog, k=1).lists
+    assert set(lists["talkplay"]) == {"coverage@1", "gini@1", "popularity_rank@1", "artists@1"}
+    # one track for each of two turns, as the model has, not the whole ranking
+    assert lists["popularity"]["coverage@1"] <= 2 / 5
+
+
 def test_replies_are_measured_on_request(
     catalog: Catalog, conversations: list[Conversation]
 ) -> None:

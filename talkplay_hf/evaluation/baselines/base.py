@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from talkplay_hf.catalog.membership import Membership, membership
 from talkplay_hf.catalog.schema import Catalog, Conversation, Message, Track
 from talkplay_hf.catalog.splits import playlist_splits
+from talkplay_hf.evaluation.metrics.ranking import FloatArray
 
-FloatArray = NDArray[np.float64]
 History = Sequence[Message]
 
 
@@ -73,6 +72,7 @@ class RankingModel(Protocol):
         draws: int,
         temperature: float,
         top_p: float,
+        names: bool,
     ) -> Sequence[Sequence[ScoredTrack]]:
         """The best `k` tracks after each history (or more, to complete a group of ties)."""
 

@@ -7,8 +7,9 @@ import numpy as np
 
 from talkplay_hf.catalog.schema import Catalog
 from talkplay_hf.errors import MissingExtraError
-from talkplay_hf.evaluation.baselines.base import FloatArray, History
+from talkplay_hf.evaluation.baselines.base import History
 from talkplay_hf.evaluation.baselines.texts import chat_text, track_documents
+from talkplay_hf.evaluation.metrics.ranking import FloatArray
 
 
 class BM25Ranker:

@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from talkplay_hf.errors import ConfigError, InputError
-from talkplay_hf.evaluation.baselines.base import BaselineSources, FloatArray, History
+from talkplay_hf.errors import ConfigError, InputError, first_line
+from talkplay_hf.evaluation.baselines.base import BaselineSources, History
 from talkplay_hf.evaluation.baselines.texts import chat_text
+from talkplay_hf.evaluation.metrics.ranking import FloatArray
 from talkplay_hf.features.cooccurrence import unit_rows
 from talkplay_hf.features.store import load_features
 from talkplay_hf.hub import files
@@ -32,7 +33,8 @@ class ClapRanker:
     def __init__(self, sources: BaselineSources) -> None:
         if sources.features is None:
             raise InputError("the baseline 'clap' needs a features folder with CLAP audio vectors")
-        made = files.read_manifest(sources.features, "features")["modalities"]["audio"]["encoder"]
+        manifest = files.read_manifest(sources.features, "features")
+        made = manifest.get("modalities", {}).get("audio", {}).get("encoder", {})
         if made.get("encoder") != "clap":
             raise InputError(
                 f"{sources.features}: the audio vectors were made by {made.get('encoder')!r}; the "
@@ -75,5 +77,5 @@ def _load(model: str, revision: str | None, device: str) -> tuple[Any, Any]:
         tokenizer = AutoTokenizer.from_pretrained(model, revision=revision)
         clap = ClapModel.from_pretrained(model, revision=revision)
     except (OSError, ValueError) as error:
-        raise ConfigError(f"the model {model!r} cannot be loaded: {error}") from None
+        raise ConfigError(f"the model {model!r} cannot be loaded: {first_line(error)}") from None
     return tokenizer, clap.to(device).eval()

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import sparse
 
-from talkplay_hf.evaluation.baselines.base import BaselineSources, FloatArray, History
+from talkplay_hf.evaluation.baselines.base import BaselineSources, History
 from talkplay_hf.evaluation.baselines.popularity import plays
+from talkplay_hf.evaluation.metrics.ranking import FloatArray
 
 
 class LastTrackRanker:

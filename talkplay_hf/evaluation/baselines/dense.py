@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from talkplay_hf.errors import InputError
-from talkplay_hf.evaluation.baselines.base import BaselineSources, FloatArray, History
+from talkplay_hf.evaluation.baselines.base import BaselineSources, History
 from talkplay_hf.evaluation.baselines.texts import chat_text, track_documents
+from talkplay_hf.evaluation.metrics.ranking import FloatArray
 from talkplay_hf.features.cooccurrence import unit_rows
 from talkplay_hf.features.sentences import SentenceEncoder
 

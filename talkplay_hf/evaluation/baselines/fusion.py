@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.stats import rankdata
 
-from talkplay_hf.evaluation.baselines.base import FloatArray, History, Ranker
+from talkplay_hf.evaluation.baselines.base import History, Ranker
+from talkplay_hf.evaluation.metrics.ranking import FloatArray
 
 K = 60  # of Cormack et al.
 

@@ -6,7 +6,8 @@ from dataclasses import asdict
 import numpy as np
 
 from talkplay_hf.catalog.schema import Catalog
-from talkplay_hf.evaluation.baselines.base import FloatArray, History, RankingModel
+from talkplay_hf.evaluation.baselines.base import History, RankingModel
+from talkplay_hf.evaluation.metrics.ranking import FloatArray
 from talkplay_hf.recommend.options import RankingOptions
 
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from talkplay_hf.catalog.schema import Catalog
-from talkplay_hf.evaluation.baselines.base import FloatArray
 from talkplay_hf.evaluation.baselines.texts import words
+from talkplay_hf.evaluation.metrics.ranking import FloatArray
 
 LONGEST = 8  # words of a name that is looked for
 _BETWEEN_ARTISTS = re.compile(r"[,;]")

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from talkplay_hf.evaluation.baselines.base import BaselineSources, FloatArray, History
+from talkplay_hf.evaluation.baselines.base import BaselineSources, History
+from talkplay_hf.evaluation.metrics.ranking import FloatArray
 
 
 class RandomRanker:

@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from talkplay_hf.errors import InputError
-from talkplay_hf.evaluation.baselines.base import BaselineSources, FloatArray, History
+from talkplay_hf.evaluation.baselines.base import BaselineSources, History
 from talkplay_hf.evaluation.baselines.bm25 import BM25Ranker
 from talkplay_hf.evaluation.baselines.cooccurrence import LastTrackRanker
 from talkplay_hf.evaluation.baselines.fusion import fuse
@@ -15,6 +15,7 @@ from talkplay_hf.evaluation.baselines.named import NamedTracks
 from talkplay_hf.evaluation.baselines.popularity import plays
 from talkplay_hf.evaluation.baselines.texts import chat_text
 from talkplay_hf.evaluation.baselines.two_tower import TwoTowerRanker
+from talkplay_hf.evaluation.metrics.ranking import FloatArray
 from talkplay_hf.evaluation.turns import Turn, collect_turns
 
 DEPTH = 200  # tracks that are put in order again
@@ -110,10 +111,6 @@ class FirstStage:
         """Count the playlists of these sources instead."""
         self._last_track = LastTrackRanker(sources)
         self._popularity = np.log1p(plays(sources))
-
-    def scores(self, histories: Sequence[History]) -> FloatArray:
-        """See `Ranker.scores`."""
-        return self.describe(histories)[1]
 
     def describe(self, histories: Sequence[History]) -> tuple[FloatArray, FloatArray]:
         """What is known of each track as the next one of each history.

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from talkplay_hf.catalog.schema import Catalog
-from talkplay_hf.evaluation.baselines.base import BaselineSources, FloatArray, History
+from talkplay_hf.evaluation.baselines.base import BaselineSources, History
 from talkplay_hf.evaluation.baselines.dense import TextIndex, load_encoder
 from talkplay_hf.evaluation.baselines.texts import track_documents, words
+from talkplay_hf.evaluation.metrics.ranking import FloatArray
 from talkplay_hf.hub import files
 
 KIND = "two-tower"

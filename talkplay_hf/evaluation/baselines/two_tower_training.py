@@ -1,6 +1,7 @@
 """Fine-tune a text model on (dialogue, track) pairs with sentence-transformers' trainer."""
 
 import math
+import os
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
@@ -88,11 +89,17 @@ def train_two_tower(
         `Path`: The folder.
 
     Raises:
-        InputError: If fewer than two pairs can be learnt from.
+        InputError: If fewer than two pairs can be learnt from, or several processes were started.
         ConfigError: If the encoder cannot be loaded.
         ArtifactError: If `out` holds something else.
         MissingExtraError: If sentence-transformers is not installed.
     """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        # one that finds its share of the turns kept would not come, and the others would wait
+        raise InputError(
+            "the two-tower model, of the baselines 'two-tower' and 'rerank', is trained by one "
+            "process, and several were started: start one, or leave these baselines out"
+        )
     options = options or TwoTowerOptions()
     static = sources.encoder is None
     texts = QueryTexts(sources.catalog, marked=static)

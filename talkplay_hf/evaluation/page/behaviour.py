@@ -16,7 +16,6 @@ CONSTRAINTS = {
     "grammar": "grammar: one token of each kind, in order",
     "catalog": "catalog: only tokens that are those of a track",
 }
-EXACT = "exact"
 
 
 def lists_section(report: Mapping[str, Any]) -> Section | None:

@@ -34,10 +34,10 @@ SYSTEMS = {
     "bm25-last-turn": "word match (BM25) between the last message and the text about a track",
     "dense": "likeness of sentence embeddings of the whole chat and the text about a track",
     "dense-last-turn": "likeness of sentence embeddings of the last message and that text",
-    "clap": "likeness of the chat's words and the sound of a track",
+    "clap": "likeness of the last message and the sound of a track (CLAP)",
     "hybrid": "two of these rankings put together (reciprocal-rank fusion)",
     "filter": "tracks that meet the request, which it is told as rules, the popular ones first",
-    "two-tower": "a text encoder that was fine-tuned on the training conversations",
+    "two-tower": "a text model that was trained on the training conversations",
     "rerank": "candidates by retrieval, put in order by a second, trained stage",
 }
 LISTS = {
@@ -58,8 +58,9 @@ REPLIES = {
     "other": "replies that name another track or artist of the catalog instead",
 }
 SLICES = {
-    "warm": "tracks that training playlists hold",
-    "cold": "tracks that no training playlist holds",
+    "warm": "tracks that playlists of training or validation hold",
+    "cold": "tracks that held-out playlists alone hold",
+    "in no playlist": "tracks that no playlist of the catalog holds",
     "first turn": "the first request of a conversation",
     "later turns": "all further requests",
     "direction change": "turns in which the listener wants something else than before",

@@ -5,7 +5,13 @@ from typing import Any
 
 from talkplay_hf.evaluation.page.blocks import Cell, Section, Table
 from talkplay_hf.evaluation.page.charts import Series, dot_chart
-from talkplay_hf.evaluation.page.glossary import ASIDE, metric_name, missing_modality, slice_meaning
+from talkplay_hf.evaluation.page.glossary import (
+    ASIDE,
+    SLICES,
+    metric_name,
+    missing_modality,
+    slice_meaning,
+)
 from talkplay_hf.evaluation.page.svg import Chart, Style
 from talkplay_hf.evaluation.page.systems import (
     figure_cell,
@@ -15,13 +21,13 @@ from talkplay_hf.evaluation.page.systems import (
 )
 from talkplay_hf.evaluation.page.text import number
 from talkplay_hf.evaluation.page.verdict import Figures, best_baseline
-from talkplay_hf.evaluation.report import MODEL
+from talkplay_hf.evaluation.report import CHANCE, CHAT, LABEL, MODEL
 
 # how the answer of the chat, chance and the label look beside systems
 _LOOKS = {
-    "talkplay-chat": Style(0, mark=2),
-    "chance": Style(7, mark=3),
-    "label": Style(2, mark=1),
+    CHAT: Style(0, mark=2),
+    CHANCE: Style(7, mark=3),
+    LABEL: Style(2, mark=1),
 }
 
 
@@ -51,8 +57,8 @@ def slices_section(report: Mapping[str, Any]) -> Section | None:
     return Section(
         "slices",
         "Warm, cold and incomplete tracks",
-        "The same figures over parts of the turns. A track is warm if a training playlist holds "
-        "it, and cold if it is new.",
+        "The same figures over parts of the turns. A track is warm if a playlist of training or "
+        "validation holds it, and cold if held-out playlists alone do.",
         charts=_slices_chart(slices, parts),
         tables=tables,
     )
@@ -149,7 +155,7 @@ def _fit_chart(fit: Figures, kinds: list[str], aside: list[str]) -> Chart:
 
 
 def _slice_order(slices: Mapping[str, Any]) -> list[str]:
-    first = ["warm", "cold", "first turn", "later turns", "direction change"]
+    first = list(SLICES)
     return sorted(
         slices,
         key=lambda name: (

@@ -23,7 +23,7 @@ from talkplay_hf.evaluation.page.systems import (
     ranked,
 )
 from talkplay_hf.evaluation.page.text import interval, p_value, signed
-from talkplay_hf.evaluation.page.verdict import TARGETS, Figures, best_baseline, outcome
+from talkplay_hf.evaluation.page.verdict import ALPHA, TARGETS, Figures, best_baseline, outcome
 from talkplay_hf.evaluation.report import MODEL
 
 # So many systems have their bands in one plot; of more, only the model and the best baseline.
@@ -107,12 +107,13 @@ def differences_section(report: Mapping[str, Any]) -> Section | None:
             cells.append(Cell(signed(figure["value"]), below, tone=outcome(figure)))
         rows.append(cells)
     tested = any("p" in figure for held in differences.values() for figure in held.values())
-    note = "Wins are green and losses red where the 95 % interval is clear of zero."
+    note = "Wins are green and losses red where the 95 % interval is clear of zero"
     if tested:
         note += (
-            " p is that of a two-sided test that flips the sign of whole conversations; it is not "
-            "corrected for the number of comparisons."
+            f" and p is below {ALPHA}, which is that of a two-sided test that flips the sign of "
+            "whole conversations; it is not corrected for the number of comparisons"
         )
+    note += "."
     return Section(
         "differences",
         "The model minus each baseline",

@@ -1,6 +1,7 @@
 """What the figures say, in words: where the model wins, where it is tied and where it loses.
 
-A difference counts as won or lost when its 95 % interval is clear of zero, and as a tie otherwise.
+A difference counts as won or lost when its 95 % interval is clear of zero and its test, if there is
+one, says p < 0.05; it is a tie otherwise. Of few conversations a bootstrap interval is too narrow.
 """
 
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ from talkplay_hf.evaluation.report import MODEL
 WIN, TIE, LOSS = "win", "tie", "loss"
 TARGETS = ("mrr", "hit@1", "hit@10", "hit@100")
 FEW = 50
+ALPHA = 0.05
 # so many names are listed; of more, only the ones that are not the rule
 _MOST_NAMES = 4
 
@@ -21,7 +23,9 @@ Figures = Mapping[str, Mapping[str, Mapping[str, Any]]]
 
 def outcome(difference: Mapping[str, Any]) -> str:
     """Whether a difference (model minus baseline) is a `"win"`, a `"tie"` or a `"loss"`."""
-    low, high = difference.get("low"), difference.get("high")
+    low, high, p = (difference.get(name) for name in ("low", "high", "p"))
+    if p is not None and p >= ALPHA:
+        return TIE
     if low is not None and low > 0:
         return WIN
     if high is not None and high < 0:

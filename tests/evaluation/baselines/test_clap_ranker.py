@@ -95,6 +95,13 @@ def test_other_audio_vectors_are_refused_by_name(tmp_path: Path) -> None:
         make_baseline("clap", BaselineSources(SMALL))
 
 
+def test_a_features_folder_without_sound_is_refused_by_name(tmp_path: Path) -> None:
+    with files.staged_folder(tmp_path / "f", "features") as aside:
+        files.write_manifest(aside, "features", {}, modalities={})
+    with pytest.raises(InputError, match="'clap' needs those of 'clap'"):
+        make_baseline("clap", BaselineSources(SMALL, features=tmp_path / "f"))
+
+
 def test_vectors_of_another_catalog_are_refused(clap: Path, tmp_path: Path) -> None:
     features = save_sound(
         tmp_path / "f", np.ones((3, 16)), [True] * 3, encoder="clap", model=str(clap)

@@ -141,3 +141,12 @@ def test_what_cannot_be_used_is_refused(tmp_path: Path) -> None:
         TwoTowerRanker(replace(sources(), two_tower=tmp_path / "nothing"))
     with pytest.raises(ConfigError, match="epochs 0: must be above 0"):
         TwoTowerOptions(epochs=0)
+
+
+def test_several_processes_do_not_train_one_model(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    # one that finds all of its share kept would never come, and the others would wait for it
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(InputError, match="one process"):
+        train_two_tower(sources(*TALKS), tmp_path / "tower", OPTIONS)

@@ -185,6 +185,13 @@ def test_the_verdict_is_a_win_or_a_loss_only_where_the_interval_is_clear_of_zero
     assert words in verdict_of(reader)
 
 
+@pytest.mark.parametrize(("p", "result"), [(0.049, "wins against"), (0.05, "is tied with")])
+def test_a_difference_that_fails_its_test_is_a_tie(p: float, result: str, tmp_path: Path) -> None:
+    # of few conversations an interval is too narrow, and the test is not
+    reader = written(single({"bm25": {"mrr": figure(0.1) | {"p": p}}}), tmp_path)
+    assert f"The model {result} the baseline bm25 on MRR." in verdict_of(reader)
+
+
 def test_the_verdict_names_who_is_beaten_who_is_tied_and_who_wins(tmp_path: Path) -> None:
     differences = {
         "bm25": {"mrr": figure(0.1), "hit@1": figure(0.1)},
