@@ -134,8 +134,8 @@ class Message:
         intents (`tuple[str, ...]`): For a user message: what the writer was to make it say and do,
             by the names of the intent taxonomy.
         liked (`tuple[str, ...]`): For music: further tracks that the user liked in the same turn,
-            none of them played in it or before. Labels of the evaluation only: they are not played,
-            and neither training nor a prompt holds them.
+            none of them played in it or before. Labels of the evaluation: they are not played, and
+            neither the training of a language model nor a prompt holds them.
     """
 
     role: str
