@@ -255,7 +255,7 @@ def parse_command(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
         parse_recipe(["--config", args.config, *rest, "--use_cpu", "true"])
     else:
         assert not rest
-    assert {*(getattr(args, "baseline", None) or ())} <= {*BASELINES}
+    assert {*(getattr(args, "baseline", None) or ())} <= {*BASELINES, "all"}
 
 
 def lines_of(command: dict[str, Any]) -> list[str]:
