@@ -62,8 +62,9 @@ class TrackRanker:
         options: RankingOptions,
         masks: Sequence[np.ndarray],
         seeds: Sequence[int | None],
+        named: Sequence[np.ndarray | None] | None = None,
     ) -> list[list[ScoredTrack]]:
-        """The best tracks after each prompt.
+        """The best tracks after each prompt, those that its request names before all others.
 
         Args:
             prompts (`Sequence[Sequence[int]]`): Ids up to where the answers begin.
@@ -72,26 +73,11 @@ class TrackRanker:
             masks (`Sequence[np.ndarray]`, each of shape `[n]`, bool): The tracks allowed, by
                 prompt.
             seeds (`Sequence[int | None]`): Seeds of the draws, by prompt.
+            named (`Sequence[np.ndarray | None]`, each of shape `[n]`, bool, *optional*): The named
+                ones among the tracks allowed, by prompt; `None` where none is.
         """
-        return self._rank(prompts, [k] * len(prompts), options, masks, seeds)
-
-    def rank_named(
-        self,
-        prompts: Sequence[Sequence[int]],
-        k: int,
-        options: RankingOptions,
-        masks: Sequence[np.ndarray],
-        seeds: Sequence[int | None],
-        named: Sequence[np.ndarray | None],
-    ) -> list[list[ScoredTrack]]:
-        """The best tracks after each prompt, those that its request names before all others.
-
-        Args:
-            prompts (`Sequence[Sequence[int]]`): As for `rank`, and so are `k`, `options`, `masks`
-                and `seeds`.
-            named (`Sequence[np.ndarray | None]`, each of shape `[n]`, bool): The named ones among
-                the tracks allowed, by prompt; `None` where none is.
-        """
+        if named is None:
+            return self._rank(prompts, [k] * len(prompts), options, masks, seeds)
         asked = [row for row, mask in enumerate(named) if mask is not None]
         found = self._rank(
             [prompts[row] for row in asked],
@@ -124,7 +110,7 @@ class TrackRanker:
         masks: Sequence[np.ndarray],
         seeds: Sequence[int | None],
     ) -> list[list[ScoredTrack]]:
-        """`rank` with so many tracks for each prompt."""
+        """The best tracks after each prompt, so many for each."""
         if not prompts:
             return []
         opened = [[*prompt, self._vocabulary.start] for prompt in prompts]

@@ -327,9 +327,11 @@ class Recommender:
         played = [self._played(one) for one in chats]
         masks = [self._mask(force, rows, rows if exclude_played else ()) for rows in played]
         prompts = [self._prompt(one, self._vocabulary.depth + 2) for one in chats]
-        names = [self._named(one, how.names) for one in chats]
-        named = [one.within(mask) for one, mask in zip(names, masks, strict=True)]
-        return self._ranker.rank_named(prompts, k, how, masks, seeds, named)
+        named = None
+        if how.names:
+            found = [self._finder.find(one[-1].content) for one in chats]
+            named = [one.within(mask) for one, mask in zip(found, masks, strict=True)]
+        return self._ranker.rank(prompts, k, how, masks, seeds, named)
 
     def _turn(self, messages: list[Message], options: ChatOptions, seed: int | None) -> Turn:
         force = RuleSet(self._matcher, options.rules)

@@ -26,7 +26,7 @@ CONDITIONS = (0.35, 0.4, 0.25)
 
 
 class Introductions:
-    """Writes introductions; all rows have their turn before one comes again.
+    """Writes introductions; nearly all rows have their turn before one comes again.
 
     Args:
         facts (`TrackFacts`): The tracks.
