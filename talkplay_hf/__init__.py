@@ -23,6 +23,9 @@ _PUBLIC = {
     "TalkPlayError": "talkplay_hf.errors",
     "TalkPlayTokenizer": "talkplay_hf.tokens.tokenizer",
     "Track": "talkplay_hf.catalog.schema",
+    "pull": "talkplay_hf.repos",
+    "push": "talkplay_hf.repos",
+    "register": "talkplay_hf.recommend.pipeline",
 }
 
 __all__ = ["__version__", *sorted(_PUBLIC)]

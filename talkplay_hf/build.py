@@ -9,20 +9,18 @@ from talkplay_hf.catalog.importer import import_table
 from talkplay_hf.catalog.schema import Catalog
 from talkplay_hf.catalog.splits import SplitOptions
 from talkplay_hf.catalog.world import is_demo_world
-from talkplay_hf.conversations.dataset import load_conversations, save_conversations
+from talkplay_hf.conversations.dataset import save_conversations
 from talkplay_hf.conversations.simulation.frozen import simulator_hash
 from talkplay_hf.conversations.simulation.options import SimulatorOptions
-from talkplay_hf.conversations.simulation.simulator import iter_conversations, suggest_openers
+from talkplay_hf.conversations.simulation.simulator import iter_conversations
 from talkplay_hf.errors import ArtifactError, InputError
 from talkplay_hf.hub import files
+from talkplay_hf.tokenizing import Progress, features_identity, make_tokenizer
 from talkplay_hf.tokens.config import DEFAULT_MISSING, SCRATCH, TalkPlayConfig, check_codes
 
-Progress = Callable[[str, int, int], None]
 Say = Callable[[str], None]
-BUILD = "build.json"
 SIMULATOR = "simulator.yaml"
 DIM = 128
-BASE_VOCABULARY = 1200
 SECONDS_PER_STEP = 0.075
 
 
@@ -109,6 +107,8 @@ def build(
         raise InputError(f"{recipe}: no such recipe")
     check_codes(codes)
     files.check_target(paths.model, "model")
+    for place in (paths.catalog, paths.features, paths.conversations, paths.tokenizer):
+        files.clear_leftovers(place)
     plan = files.sha256_json([files.sha256_file(recipe), base, seed, list(overrides)])
     if not _is_trained(paths, plan):
         # a mistake in the recipe should show before the other stages have run
@@ -116,33 +116,9 @@ def build(
     catalog = _catalog_stage(source, paths, columns, playlists, encoding, say)
     if len(catalog) < 2:
         raise InputError(f"{source}: {len(catalog)} track is not enough to recommend from")
-    made_from = {"catalog": catalog.fingerprint}
-    embedding: dict[str, Any] = {"dim": DIM, "seed": seed}
-    if _is_made_from(paths.features, "features", made_from, options=embedding):
-        say("2/5 features: up to date")
-    else:
-        from talkplay_hf.features.embed import embed
-
-        say("2/5 features: five vectors a track")
-        embed(catalog, paths.features, **embedding, progress=progress)
+    _features_stage(catalog, paths, seed, say, progress)
     options = _simulator_options(recipe, base)
-    wanted = {
-        "hash": simulator_hash(),
-        "count": conversations,
-        "seed": seed,
-        **options.to_dict(),
-    }
-    if _is_made_from(paths.conversations, "conversations", made_from, simulator=wanted):
-        say("3/5 conversations: up to date")
-    else:
-        say(f"3/5 conversations: simulating {conversations:,}")
-        made = iter_conversations(
-            catalog, count=conversations, options=options, seed=seed, progress=progress
-        )
-        demo_world = is_demo_world(catalog.root or paths.catalog)
-        save_conversations(
-            paths.conversations, made, made_from, simulator=wanted, demo_world=demo_world
-        )
+    _conversations_stage(catalog, paths, conversations, options, seed, say, progress)
     _tokenize_stage(catalog, paths, base, codes, missing, seed, say, progress)
     if _is_trained(paths, plan):
         say("5/5 model: up to date")
@@ -159,7 +135,7 @@ def build(
     about = f", about {round(steps * SECONDS_PER_STEP / 60)} minutes" if quick else ""
     say(f"5/5 model: training {steps:,} steps{about}")
     train(arguments, config, model_config, progress=progress)
-    files.write_json(paths.model / BUILD, {"plan": plan})
+    files.write_json(paths.model / files.BUILD, {"plan": plan})
     return paths
 
 
@@ -173,7 +149,7 @@ def _simulator_options(recipe: Path, base: str) -> SimulatorOptions:
 
 def _is_trained(paths: BuildPaths, plan: str) -> bool:
     """Whether the model was trained by this plan with the tokenizer that is there now."""
-    made, tokenizer = paths.model / BUILD, paths.tokenizer / files.TALKPLAY_CONFIG
+    made, tokenizer = paths.model / files.BUILD, paths.tokenizer / files.TALKPLAY_CONFIG
     if not (made.exists() and tokenizer.exists()):
         return False
     return files.read_json(made) == {"plan": plan} and files.sha256_file(
@@ -237,6 +213,46 @@ def _catalog_stage(
     return Catalog.load(paths.catalog)
 
 
+def _features_stage(
+    catalog: Catalog, paths: BuildPaths, seed: int, say: Say, progress: Progress | None
+) -> None:
+    """Make the features folder if it is not up to date."""
+    made_from = {"catalog": catalog.fingerprint}
+    options: dict[str, Any] = {"dim": DIM, "seed": seed}
+    if _is_made_from(paths.features, "features", made_from, options=options):
+        say("2/5 features: up to date")
+        return
+    from talkplay_hf.features.embed import embed
+
+    say("2/5 features: five vectors a track")
+    embed(catalog, paths.features, **options, progress=progress)
+
+
+def _conversations_stage(
+    catalog: Catalog,
+    paths: BuildPaths,
+    count: int,
+    options: SimulatorOptions,
+    seed: int,
+    say: Say,
+    progress: Progress | None,
+) -> None:
+    """Make the conversations folder if it is not up to date."""
+    made_from = {"catalog": catalog.fingerprint}
+    simulator = {"hash": simulator_hash(), "count": count, "seed": seed, **options.to_dict()}
+    if _is_made_from(paths.conversations, "conversations", made_from, simulator=simulator):
+        say("3/5 conversations: up to date")
+        return
+    say(f"3/5 conversations: simulating {count:,}")
+    save_conversations(
+        paths.conversations,
+        iter_conversations(catalog, count=count, options=options, seed=seed, progress=progress),
+        made_from,
+        simulator=simulator,
+        demo_world=is_demo_world(catalog.root or paths.catalog),
+    )
+
+
 def _tokenize_stage(
     catalog: Catalog,
     paths: BuildPaths,
@@ -250,7 +266,7 @@ def _tokenize_stage(
     """Make the tokenizer folder if it is not up to date."""
     made_from = {
         "catalog": catalog.fingerprint,
-        "features": _identity(paths.features),
+        "features": features_identity(paths.features),
         "conversations": files.sha256_file(paths.conversations / files.MANIFEST),
         "options": files.sha256_json([base, codes, missing, seed]),
     }
@@ -272,126 +288,6 @@ def _tokenize_stage(
         progress=progress,
     )
     say(health_line(report))
-
-
-def make_tokenizer(
-    catalog: Catalog,
-    features: str | Path,
-    out: str | Path,
-    *,
-    base: str = SCRATCH,
-    base_vocabulary: int = BASE_VOCABULARY,
-    conversations: str | Path | None = None,
-    codes: int = 1024,
-    missing: str = DEFAULT_MISSING,
-    made_from: dict[str, str] | None = None,
-    seed: int = 0,
-    progress: Progress | None = None,
-) -> dict[str, Any]:
-    """Codebooks and tokenizer of a catalog, grown from a base model's or from a small one.
-
-    Args:
-        catalog (`Catalog`): The catalog.
-        features (`str` or `Path`): Its features folder.
-        out (`str` or `Path`): The tokenizer folder to make.
-        base (`str`): Base model id or folder; `"scratch"` trains a small byte-level BPE.
-        base_vocabulary (`int`): Tokens of that BPE, at most.
-        conversations (`str` or `Path`, *optional*): Conversations whose text a small BPE learns.
-        codes (`int`): Upper bound of the codebook size.
-        missing (`str`): Policy for missing modalities, see `TalkPlayConfig`.
-        made_from (`dict[str, str]`, *optional*): SHA-256 of the inputs, by name; those of the
-            catalog and the features when left out.
-        seed (`int`): Seed of K-means and the example requests.
-        progress (`Callable`, *optional*): Called with (what, done, total).
-
-    Returns:
-        `dict[str, Any]`: The codebook health report.
-
-    Raises:
-        ArtifactError: If the features were made from other tracks.
-        LeakageError: If an encoder of the features was fitted on what the catalog holds out.
-    """
-    from talkplay_hf.features.fitted import check_fitted
-    from talkplay_hf.tokens.bpe import train_bpe
-    from talkplay_hf.tokens.build import catalog_texts, load_base_tokenizer, tokenize
-
-    vectors = _vectors(features, catalog)
-    check_fitted(features, catalog)
-    if base == SCRATCH:
-        texts = list(catalog_texts(catalog))
-        if conversations is not None:
-            for conversation in load_conversations(conversations, ["train"]):
-                texts += [m.content for m in conversation.messages if m.content]
-        tokenizer = train_bpe(texts, vocab_size=base_vocabulary)
-    else:
-        tokenizer = load_base_tokenizer(base)
-    return tokenize(
-        catalog,
-        vectors,
-        out,
-        base=tokenizer,
-        base_name=base,
-        codes=codes,
-        missing=missing,
-        examples=suggest_openers(catalog, seed=seed),
-        seed=seed,
-        made_from=made_from or {"catalog": catalog.fingerprint, "features": _identity(features)},
-        progress=progress,
-    )
-
-
-def extend_tokenizer(
-    catalog: Catalog,
-    features: str | Path,
-    folder: str | Path,
-    out: str | Path,
-    *,
-    progress: Progress | None = None,
-) -> dict[str, Any]:
-    """Add tracks to a tokenizer or model folder, see `add_tracks`; nothing is fitted again.
-
-    Args:
-        catalog (`Catalog`): The tracks to add.
-        features (`str` or `Path`): Their features folder, made by `embed(..., like=)`.
-        folder (`str` or `Path`): The tokenizer or model folder.
-        out (`str` or `Path`): The folder to write; may be the same folder.
-        progress (`Callable`, *optional*): Called with (what, done, total).
-
-    Returns:
-        `dict[str, Any]`: `added`, `updated` and the codebook `health`.
-
-    Raises:
-        ArtifactError: If the features were not made like those of the folder, or of other tracks.
-    """
-    from talkplay_hf.tokens.extend import add_tracks
-
-    vectors = _vectors(features, catalog)
-    if (Path(folder) / files.TALKPLAY_CONFIG).exists():
-        wanted = TalkPlayConfig.load(Path(folder) / files.TALKPLAY_CONFIG).made_from.get("features")
-        like = files.read_manifest(features, "features")["made_from"].get("like")
-        if wanted is not None and wanted not in (like, _identity(features)):
-            raise ArtifactError(
-                f"{features}: was not made like the features of {folder}; make it with "
-                "`talkplay embed --like` and the features folder that the codebooks come from"
-            )
-    return add_tracks(folder, catalog, vectors, out, progress=progress)
-
-
-def _vectors(features: str | Path, catalog: Catalog) -> dict[str, Any]:
-    """The vectors of a catalog's tracks: `(vectors [n, d], present [n])` by modality."""
-    from talkplay_hf.features.store import load_features
-
-    track_ids, modalities = load_features(features)
-    if track_ids != catalog.track_ids:
-        raise ArtifactError(
-            f"{features}: was made from other tracks than the catalog; run `talkplay embed` again"
-        )
-    return {name: (made.vectors, made.present) for name, made in modalities.items()}
-
-
-def _identity(features: str | Path) -> str:
-    """SHA-256 that identifies a features folder by its content."""
-    return files.content_hash(files.read_manifest(features, "features"))
 
 
 def health_line(report: Mapping[str, Any]) -> str:

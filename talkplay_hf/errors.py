@@ -17,6 +17,11 @@ class ArtifactError(TalkPlayError):
     """An artefact on disk is missing, damaged, of another format, or made from something else."""
 
 
+class HubError(TalkPlayError):
+    """The Hub refuses, cannot be reached, lacks something, or answers wrongly; the message names
+    the repo and says what to do."""
+
+
 class MissingExtraError(TalkPlayError, ImportError):
     """An optional dependency is absent; the message names the extra that brings it."""
 

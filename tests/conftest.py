@@ -1,9 +1,23 @@
 """Shared fixtures: one small demo world and everything that is made from it, once a session."""
 
 import os
+import signal
+import sys
 
+sys.path.insert(0, f"{__file__.rpartition('/')[0]}/hub")
+sys.path.insert(0, f"{__file__.rpartition('/')[0]}/fault/no_network")
+
+import no_network
+from loopback_environment import ENVIRONMENT, HUB_PORT
+
+# only the fixture `hub` goes online, to a Hub on a loopback port of this process alone
+os.environ.update(ENVIRONMENT)
 os.environ["OMP_NUM_THREADS"] = "1"
-os.environ["HF_HUB_OFFLINE"] = "1"
+# no other machine is reached, nor by the processes that tests start
+os.environ[no_network.VARIABLE] = "1"
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    filter(None, (no_network.FOLDER, os.environ.get("PYTHONPATH")))
+)
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 # workers that fill one cache of numba at the same time can leave it broken
 os.environ["NUMBA_CACHE_DIR"] = (
@@ -11,25 +25,32 @@ os.environ["NUMBA_CACHE_DIR"] = (
     + os.environ.get("PYTEST_XDIST_WORKER", "main")
 )
 
+import shutil
+import time
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
+from loopback import LoopbackHub
 from transformers import LlamaForCausalLM
 
-from talkplay_hf.build import make_tokenizer
 from talkplay_hf.catalog.schema import Catalog, Conversation
 from talkplay_hf.catalog.world import make_world
 from talkplay_hf.conversations.dataset import save_conversations
 from talkplay_hf.conversations.simulation.simulator import simulate
 from talkplay_hf.features.embed import embed
 from talkplay_hf.recommend.recommender import Recommender
+from talkplay_hf.tokenizing import make_tokenizer
 from talkplay_hf.tokens.tokenizer import TalkPlayTokenizer
 from talkplay_hf.training.model.base import scratch_model
 from talkplay_hf.training.model.vocabulary import grow_vocabulary
 
 torch.set_num_threads(1)
+# an interrupt ends a command, also where the tests run in the background and would not hear it
+signal.signal(signal.SIGINT, signal.default_int_handler)
 # no property test fails because the machine is busy
 settings.register_profile(
     "unhurried", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
@@ -39,6 +60,17 @@ settings.load_profile("unhurried")
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
+@pytest.fixture(autouse=True)
+def offline(request: pytest.FixtureRequest) -> Iterator[None]:
+    """No test of the default suite reaches another machine; slow ones may ask the registry of
+    packages."""
+    slow = request.node.get_closest_marker("slow") is not None
+    os.environ[no_network.VARIABLE] = "0" if slow else "1"
+    no_network.attempts.clear()
+    yield
+    assert no_network.attempts == []
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder of real music data that `TALKPLAY_TEST_DATA` names."""
@@ -46,6 +78,36 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data: {folder} is not there; name a folder in TALKPLAY_TEST_DATA")
     return folder
+
+
+@pytest.fixture(scope="session")
+def hub_server() -> Iterator[LoopbackHub]:
+    server = LoopbackHub(HUB_PORT)
+    server.home = os.environ["HF_HOME"]
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def hub(hub_server: LoopbackHub, monkeypatch: pytest.MonkeyPatch) -> LoopbackHub:
+    """An empty Hub that the clients of this process go to, with an empty cache. What the clients
+    would wait between two tries is in `hub.waits`; nothing sleeps."""
+    import datasets.config
+    import huggingface_hub.constants
+    from huggingface_hub import file_download
+    from huggingface_hub.utils import _http
+
+    from talkplay_hf.hub import faults
+
+    hub_server.reset()
+    shutil.rmtree(hub_server.home, ignore_errors=True)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
+    clock = SimpleNamespace(sleep=hub_server.waits.append, time=time.time)
+    for module in (_http, file_download, faults):
+        monkeypatch.setattr(module, "time", clock)
+    return hub_server
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,9 @@ from catalog.sounds import write_wav
 from talkplay_hf import __version__
 from talkplay_hf.catalog.schema import Catalog
 from talkplay_hf.cli import main
+from talkplay_hf.cli.conversations import Unfinished
 from talkplay_hf.conversations.dataset import load_conversations
+from talkplay_hf.errors import InputError
 from talkplay_hf.features.store import load_features
 
 COMMANDS = (
@@ -154,6 +156,22 @@ def test_options_of_import_that_cannot_be_used(
     refused(talkplay, tmp_path, "import", table, tmp_path / "out", *flags, names=culprit)
 
 
+@pytest.mark.parametrize(
+    "error",
+    [InputError("a\x1b[2J"), Unfinished("a\x1b[2J"), OSError(2, "gone", "a\x1b[2J")],
+)
+def test_no_message_steers_the_terminal(
+    error: Exception, talkplay: Run, monkeypatch: pytest.MonkeyPatch
+):
+    def fail(args: object) -> None:
+        raise error
+
+    monkeypatch.setattr("talkplay_hf.cli.catalog.run_stats", fail)
+    _, _, err = talkplay("stats", "catalog")
+    assert "a\ufffd[2J" in err
+    assert "\x1b" not in err
+
+
 def test_one_track_is_too_few_to_build(talkplay: Run, tmp_path: Path):
     table = write_csv(tmp_path / "one.csv", songs(1))
     status, _, err = talkplay("build", table, tmp_path / "out")
@@ -191,6 +209,13 @@ def test_a_recipe_value_of_the_wrong_type(talkplay: Run, tmp_path: Path):
         "--tokenizer", "t", "--conversations", "c", "--catalog", "k", "--max_steps", "many",
         names="max_steps",
     )  # fmt: skip
+
+
+def test_a_prompt_for_captions_goes_with_a_model_that_writes_them(
+    talkplay: Run, world_folder: Path, tmp_path: Path
+):
+    heard = ("annotate", world_folder, tmp_path / "heard.parquet", "--rhythm")
+    refused(talkplay, tmp_path, *heard, "--prompt", "Describe it.", names="--prompt")
 
 
 @pytest.mark.parametrize("command", ["chat", "evaluate"])
@@ -523,6 +548,7 @@ def test_a_ten_track_table_with_one_playlist_becomes_a_chat(talkplay: Run, tmp_p
     assert isinstance(answer["reply"], str)
     assert len(answer["scores"]) == len(answer["codes"]) == 2  # type: ignore[arg-type]
     assert ask(talkplay, model, "play some jazz", "--tracks", "2") == answer
+    assert ask(talkplay, model, "play some jazz", "--tracks", "2", "--catalog", model) == answer
     ranked = ask(talkplay, model, "play some jazz", "--strategy", "rank")
     assert ranked["tracks"][0]["track_id"] in titles  # type: ignore[index]
     status, out, _ = talkplay("chat", model, "--once", "play some jazz", "--seed", "0")

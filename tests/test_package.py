@@ -23,7 +23,7 @@ ALLOWED: dict[str, set[str]] = {
     "recommend": {"tokens", "catalog", "hub"},
     "evaluation": set(ROOMS) - {"training"},
 }
-MAY_IMPORT_ALL = {"cli", "build"}
+MAY_IMPORT_ALL = {"cli", "build", "repos", "tokenizing"}
 OPEN_TO_ALL = {"errors", "talkplay_hf"}
 
 
@@ -154,7 +154,7 @@ def test_everything_public_has_a_docstring(path: Path):
 
 
 def test_the_public_names_resolve_and_are_few():
-    assert 1 < len(talkplay_hf.__all__) <= 15
+    assert 1 < len({*talkplay_hf.__all__} - {"__version__"}) <= 15
     assert len(set(talkplay_hf.__all__)) == len(talkplay_hf.__all__)
     for name in talkplay_hf.__all__:
         value = getattr(talkplay_hf, name)

@@ -31,7 +31,7 @@ def load_model(code: Path, weights: Path, device: str) -> Any:
     from lpmc.music_captioning.model.bart import BartCaptionModel
 
     model = BartCaptionModel(max_length=128)
-    model.load_state_dict(torch.load(weights, map_location="cpu")["state_dict"])
+    model.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True)["state_dict"])
     return model.to(device).eval()
 
 

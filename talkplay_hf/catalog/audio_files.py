@@ -14,7 +14,7 @@ from talkplay_hf.catalog.audio_names import AudioName, can_read_tags, possible_n
 from talkplay_hf.catalog.columns import Reject
 from talkplay_hf.catalog.import_audio import audio_paths, clip_name, sound_mark
 from talkplay_hf.catalog.report_text import values_of
-from talkplay_hf.catalog.schema import Catalog
+from talkplay_hf.catalog.schema import Catalog, with_column
 from talkplay_hf.catalog.track_match import TrackIndex, name_keys
 from talkplay_hf.errors import InputError
 
@@ -245,9 +245,8 @@ def with_clips(catalog: Catalog, clips: dict[int, tuple[str, Path]]) -> Catalog:
     audio = catalog.column("audio")
     for row, (name, _) in clips.items():
         audio[row] = name
-    at = catalog.tracks.column_names.index("audio")
-    tracks = catalog.tracks.set_column(at, "audio", pa.array(audio, pa.string()))
-    return Catalog(tracks, catalog.playlists, root=catalog.root, fingerprint=catalog.fingerprint)
+    tracks = with_column(catalog.tracks, "audio", pa.array(audio, pa.string()))
+    return catalog.with_tables(tracks=tracks)
 
 
 def plain(text: str) -> str:

@@ -22,18 +22,25 @@ from talkplay_hf.catalog.audio_names import (
 )
 from talkplay_hf.catalog.cells import Cells
 from talkplay_hf.catalog.columns import Reject
-from talkplay_hf.catalog.enrich import ON_ERROR, check_sources, enrich, to_facts
+from talkplay_hf.catalog.enrich import check_sources, enrich, to_facts
 from talkplay_hf.catalog.import_audio import (
     AUDIO_EXTENSIONS,
     audio_paths,
+    bring_files,
     clip_name,
-    copy_clips,
     sound_mark,
 )
-from talkplay_hf.catalog.import_entries import cut_texts, is_control_like, union, write_rejects
+from talkplay_hf.catalog.import_entries import (
+    check_on_error,
+    cut_texts,
+    is_control_like,
+    union,
+    write_rejects,
+)
 from talkplay_hf.catalog.import_report import AudioFolderReport
 from talkplay_hf.catalog.leakage import split_checked
 from talkplay_hf.catalog.playlist_files import PLAYLIST_EXTENSIONS, read_playlist_file
+from talkplay_hf.catalog.provenance import PROVENANCE, license_fact, with_provenance
 from talkplay_hf.catalog.schema import PLAYLIST_SCHEMA, TRACK_SCHEMA, Catalog
 from talkplay_hf.catalog.splits import SplitOptions
 from talkplay_hf.errors import InputError, MissingExtraError
@@ -67,6 +74,7 @@ def import_audio_folder(
     join_columns: Mapping[str, str] | None = None,
     encoding: str | None = None,
     split: SplitOptions | None = None,
+    license: str | None = None,
     on_error: str = "skip",
 ) -> AudioFolderReport:
     """Make a catalog folder from a folder of audio files, one track a file.
@@ -76,8 +84,9 @@ def import_audio_folder(
     `Artist/Album/NN Title`, `Artist - Album/NN Title` or `Artist - Title`. A track id is a hash of
     the file's relative path. Playlists are the M3U, PLS and XSPF files in the folder; a sub-folder
     with at least two tracks and no such file in it is a playlist too. The column `source` of the
-    playlists says which: `m3u`, `pls`, `xspf` or `folder`. The files come into the catalog folder
-    by hard link, or copied where that cannot be.
+    playlists says which: `m3u`, `pls`, `xspf` or `folder`. The column `provenance` of tracks and
+    playlists holds the path in `source`. The files come into the catalog folder by hard link, or
+    copied where that cannot be.
 
     Args:
         source (`str` or `Path`): The folder; hidden files in it do not count.
@@ -87,6 +96,7 @@ def import_audio_folder(
             tables, where the guess is wrong.
         encoding (`str`, *optional*): Encoding of joined CSVs; UTF-8 by default.
         split (`SplitOptions`, *optional*): How to split the playlists.
+        license (`str`, *optional*): The licence of tracks whose files and tables say none.
         on_error (`str`): `"skip"` to reject files that cannot be read and go on, `"stop"` to raise
             at the first.
 
@@ -100,8 +110,7 @@ def import_audio_folder(
             tags is not installed.
         ArtifactError: If `out` is a file, or a folder with something else in it.
     """
-    if on_error not in ON_ERROR:
-        raise InputError(f"on_error: {on_error!r} is none of {', '.join(ON_ERROR)}")
+    check_on_error(on_error)
     check_sources(out, join=join, audio_dir=source)
     files.check_target(out, "catalog")
     run = _AudioImport(Path(source), on_error == "stop")
@@ -110,8 +119,16 @@ def import_audio_folder(
     catalog = Catalog(run.track_table(), run.playlist_table())
     extra = len(catalog.extra_columns)
     catalog, drawn = split_checked(catalog, split)  # its own columns stand behind
+    catalog = Catalog(
+        with_provenance(catalog.tracks, list(map(plain, run.tracks))), catalog.playlists
+    )
     enriched = enrich(
-        catalog, join=join, columns=join_columns, encoding=encoding, on_error=on_error
+        catalog,
+        join=join,
+        columns=join_columns,
+        encoding=encoding,
+        license=license,
+        on_error=on_error,
     )
     catalog = enriched.catalog
     report = AudioFolderReport(
@@ -134,24 +151,26 @@ def import_audio_folder(
     facts.pop("enriched")
     with files.staged_folder(out, "catalog") as aside:
         catalog.write(aside)
-        copy_clips(run.clips, aside, link=True)
+        bring_files(run.clips, aside, link=True)
         write_rejects(aside, [*run.rejects, *enriched.rejects])
         catalog.write_manifest(
             aside,
             {"source": files.sha256_json(run.made_from)} | enriched.made_from,
             **{"import": facts, "enriched": to_facts(enriched)},
+            **license_fact(license),
         )
     return report
 
 
 @dataclass(frozen=True)
-class _List:
+class _Playlist:
     """A playlist in the making."""
 
     playlist_id: str
     name: str
     track_ids: list[str]
     source: str
+    provenance: str
 
 
 class _AudioImport:
@@ -167,7 +186,7 @@ class _AudioImport:
         self.tracks: dict[str, dict[str, Any]] = {}
         self.order: dict[str, tuple[int, int, str]] = {}
         self.clips: dict[str, Path] = {}
-        self.lists: list[_List] = []
+        self.lists: list[_Playlist] = []
         self.rejects: list[Reject] = []
         self.made_from: list[list[str]] = []
         self.counts: Counter[str] = Counter()
@@ -266,11 +285,11 @@ class _AudioImport:
             with_list.add("/".join(folders(path)))
             kind = Path(path).suffix.lower().removeprefix(".").replace("m3u8", "m3u")
             name = self.cells.text(plain(read.name), literal=True) or "Untitled"
-            self.lists.append(_List(_hashed("p", path), name, track_ids, kind))
+            self.lists.append(_Playlist(_hashed("p", path), name, track_ids, kind, plain(path)))
             self.made_from.append([plain(path), files.sha256_file(self.folder / path)])
         self.lists += self._folder_lists(with_list)
 
-    def _folder_lists(self, with_list: set[str]) -> Iterator[_List]:
+    def _folder_lists(self, with_list: set[str]) -> Iterator[_Playlist]:
         members = defaultdict(list)
         for path in self.tracks:
             members["/".join(folders(path))].append(path)
@@ -282,7 +301,8 @@ class _AudioImport:
             albums = {self.tracks[path]["album"] for path in paths}
             name = albums.pop() if len(albums) == 1 else plain(folder.rpartition("/")[2])
             track_ids = [self.tracks[path]["track_id"] for path in paths]
-            yield _List(_hashed("p", f"{folder}/"), name or folder, track_ids, "folder")
+            playlist_id = _hashed("p", f"{folder}/")
+            yield _Playlist(playlist_id, name or folder, track_ids, "folder", plain(folder))
 
     def track_table(self) -> pa.Table:
         """The tracks, in order of their paths."""
@@ -293,7 +313,8 @@ class _AudioImport:
 
     def playlist_table(self) -> pa.Table:
         """The playlists, those of files first."""
-        schema = pa.schema([*PLAYLIST_SCHEMA, pa.field("source", pa.string())])
+        extra = [pa.field(name, pa.string()) for name in ("source", PROVENANCE)]
+        schema = pa.schema([*PLAYLIST_SCHEMA, *extra])
         return pa.Table.from_pylist([asdict(one) for one in self.lists], schema=schema)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from talkplay_hf.errors import InputError
+from talkplay_hf.errors import InputError, first_line
 
 _DISC = re.compile(r"(?:cd|disc|disk)[\s_-]*\d{1,2}", re.IGNORECASE)
 _NUMBER = re.compile(r"(?:\d{1,2}-)?(\d{1,3})(\s*[-.)_]\s*|\s+)(?=\S)")
@@ -35,7 +35,8 @@ def stem(path: str) -> str:
 
 def without_number(name: str) -> str:
     """A file name without the track number that it starts with."""
-    return _NUMBER.sub("", name, count=1) if _NUMBER.match(name) else name
+    found = _NUMBER.match(name)
+    return name[found.end() :] if found else name
 
 
 def starts_with_number(name: str) -> bool:
@@ -118,7 +119,7 @@ def read_tags(path: Path) -> dict[str, Any]:
     try:
         tag = TinyTag.get(path)
     except (TinyTagException, OSError) as error:
-        raise InputError(f"the file cannot be read as audio ({error})") from None
+        raise InputError(f"the file cannot be read as audio ({first_line(error)})") from None
     other = tag.other
     artists = [tag.artist, *other.get("artist", [])]
     found: dict[str, Any] = {

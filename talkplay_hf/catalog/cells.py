@@ -14,7 +14,8 @@ from talkplay_hf.catalog.columns import CONTROL, Source, normal
 
 MISSING = frozenset({"NA", "N/A", "#N/A", "NaN", "nan", "NULL", "null", "None"})
 LYRICS_LENGTH = 100_000
-_PITCHES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
+# pitch classes from 0, written with sharps
+PITCHES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 _MODES = {"1": "major", "0": "minor", "major": "major", "minor": "minor"}
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,17})")
@@ -114,8 +115,8 @@ class Cells:
         text = self.text(value)
         if text is not None and _NUMBER.fullmatch(text):
             number = float(text)
-            text = _PITCHES[int(number)] if number in range(12) else None
-        if text not in _PITCHES:
+            text = PITCHES[int(number)] if number in range(12) else None
+        if text not in PITCHES:
             return text
         kind = _MODES.get((self.text(mode) or "").lower().removesuffix(".0"))
         return f"{text} {kind}" if kind else text
@@ -128,10 +129,20 @@ class Cells:
             if column.type == pa.float16():
                 column = column.cast(pa.float32())
             return pc.if_else(pc.is_finite(column), column, pa.scalar(None, column.type))
-        if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        if is_text(column.type):
             values = [self.text(value, lines=True) for value in source.values(name)]
             return pa.array(values, pa.string()) if source.typed else _infer(values)
         return column
+
+
+def is_number(kind: pa.DataType) -> bool:
+    """Whether a column of this type holds numbers."""
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Whether a column of this type holds text."""
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
 def _as_text(value: Any) -> str:
@@ -182,7 +193,8 @@ def _iso_date(text: str, time: bool) -> str | None:
             whole = date(year, month or 1, day or 1).isoformat()
         except ValueError:
             return str(found[1])
-        return whole[: 10 if day else 7 if month else 4]
+        # a day without a month says nothing
+        return whole[: 10 if month and day else 7 if month else 4]
     year_found = _YEAR.search(text)
     return year_found[1] if year_found else None
 

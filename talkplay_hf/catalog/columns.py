@@ -6,6 +6,7 @@ import io
 import json
 import re
 import zlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from talkplay_hf.errors import InputError
+from talkplay_hf.errors import InputError, first_line
 
 # Standard name -> the names that tables use for it, best first; case and punctuation do not count.
 TRACK_ALIASES = {
@@ -98,7 +99,9 @@ class Source:
         try:
             values: list[Any] = self.table[name].to_pylist()
         except (pa.ArrowException, ValueError, OverflowError) as error:
-            raise InputError(f"{self.path}: column {name!r} cannot be read ({error})") from None
+            raise InputError(
+                f"{self.path}: column {name!r} cannot be read ({first_line(error)})"
+            ) from None
         return values
 
     def reject(self, index: int, reason: str) -> Reject:
@@ -147,8 +150,8 @@ def read_source(path: str | Path, encoding: str | None = None) -> Source:
         else:
             raise InputError(f"{path}: must end in .csv, .tsv, .csv.gz, .tsv.gz or .parquet")
     except (OSError, EOFError, zlib.error, pa.ArrowException) as error:
-        raise InputError(f"{path}: cannot be read ({error})") from None
-    twice = sorted({name for name in source.names if source.names.count(name) > 1})
+        raise InputError(f"{path}: cannot be read ({first_line(error)})") from None
+    twice = sorted(name for name, times in Counter(source.names).items() if times > 1)
     if twice:
         raise InputError(f"{path}: the column {twice[0]!r} stands twice; rename one of them")
     if not source.rows and not source.rejects:
@@ -197,7 +200,7 @@ def _decode(path: Path, encoding: str | None) -> str:
             f"another encoding, name it, for instance --encoding {other}"
         ) from None
     except (ValueError, LookupError) as error:
-        raise InputError(f"{path}: cannot be decoded as {used!r} ({error})") from None
+        raise InputError(f"{path}: cannot be decoded as {used!r} ({first_line(error)})") from None
     return text
 
 
@@ -211,7 +214,7 @@ def _read_csv(path: Path, encoding: str | None) -> Source:
         mark = "\t" if ".tsv" in path.name.lower() else _delimiter(first)
         return _parse_csv(path, lines, mark)
     except csv.Error as error:
-        raise InputError(f"{path}: is not a CSV ({error})") from None
+        raise InputError(f"{path}: is not a CSV ({first_line(error)})") from None
     finally:
         csv.field_size_limit(limit)
 
@@ -232,15 +235,15 @@ def _parse_csv(path: Path, lines: list[str], mark: str) -> Source:
     rejects: list[Reject] = []
     row, start = 0, reader.line_num
     for cells in reader:
-        first_line, start = start, reader.line_num
+        opened, start = start, reader.line_num
         if not any(cells):
             continue
         row += 1
         reason = ""
         if len(cells) != len(names):
             reason = f"the row has {len(cells)} cells, the header {len(names)}"
-        if start == len(lines) and _is_unclosed(lines[first_line:], mark):
-            reason = f"the quote opened in line {first_line + 1} is never closed"
+        if start == len(lines) and _is_unclosed(lines[opened:], mark):
+            reason = f"the quote opened in line {opened + 1} is never closed"
         if reason:
             record = {f"cell_{number}": cell for number, cell in enumerate(cells[:100], 1)}
             rejects.append(Reject(path.name, row, reason, record_text(record)))

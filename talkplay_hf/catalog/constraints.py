@@ -53,11 +53,17 @@ class Constraint:
     value: str
 
     def __post_init__(self) -> None:
-        if self.op not in OPERATORS:
-            raise InputError(f"constraint operator {self.op!r}: must be one of {OPERATORS}")
+        if not isinstance(self.op, str) or self.op not in OPERATORS:
+            raise InputError(f"constraint operator {self.op!r:.60}: must be one of {OPERATORS}")
+        if not isinstance(self.field, str) or not isinstance(self.value, str):
+            raise InputError(
+                f"constraint {self.field!r:.60} {self.op} {self.value!r:.60}: the column and the "
+                "value must be text"
+            )
         if self.op not in ("is", "not") and number_of(self.value) is None:
             raise InputError(
-                f"constraint {self.field} {self.op} {self.value!r}: the value must be a number"
+                f"constraint {self.field:.80} {self.op} {self.value!r:.80}: the value must be a "
+                "number"
             )
 
     def satisfied_by(self, track: HasColumns) -> bool:
@@ -82,7 +88,7 @@ def number_of(value: Any) -> float | None:
     """The number that a value is or spells, or `None`."""
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return None if math.isnan(number) else number
 

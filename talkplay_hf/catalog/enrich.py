@@ -5,20 +5,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from talkplay_hf.catalog.audio_files import AudioReport, find_audio, with_clips
 from talkplay_hf.catalog.columns import Reject
-from talkplay_hf.catalog.import_audio import copy_clips
-from talkplay_hf.catalog.import_entries import write_rejects
+from talkplay_hf.catalog.import_audio import bring_files
+from talkplay_hf.catalog.import_entries import check_on_error, write_rejects
 from talkplay_hf.catalog.join import join_table
 from talkplay_hf.catalog.join_report import JoinReport
-from talkplay_hf.catalog.schema import PLAYLIST_SCHEMA, Catalog
-from talkplay_hf.errors import ArtifactError, InputError
-from talkplay_hf.hub import files
+from talkplay_hf.catalog.provenance import check_license, license_fact, with_license
+from talkplay_hf.catalog.schema import PLAYLIST_SCHEMA, TRACKS, Catalog
+from talkplay_hf.errors import InputError
+from talkplay_hf.hub import files, shards
 
-ON_ERROR = ("skip", "stop")
 _OWN_FACTS = ("format_version", "talkplay_hf", "kind", "made_from", "files")
 
 
@@ -51,6 +48,7 @@ def enrich(
     audio_dir: str | Path | None = None,
     columns: Mapping[str, str] | None = None,
     encoding: str | None = None,
+    license: str | None = None,
     on_error: str = "skip",
 ) -> Enriched:
     """Bring joined tables, in order, and then audio files to a catalog.
@@ -62,14 +60,15 @@ def enrich(
         columns (`Mapping[str, str]`, *optional*): Standard column -> column of the joined tables,
             where the guess is wrong.
         encoding (`str`, *optional*): Encoding of joined CSVs; UTF-8 by default.
+        license (`str`, *optional*): The licence of tracks that have none after that.
         on_error (`str`): `"skip"` to count bad rows and files and go on, `"stop"` to raise at the
             first.
 
     Raises:
         InputError: If a table or folder cannot be used, or as `on_error` says.
     """
-    if on_error not in ON_ERROR:
-        raise InputError(f"on_error: {on_error!r} is none of {', '.join(ON_ERROR)}")
+    check_on_error(on_error)
+    check_license(license)
     tables = _as_tables(join)
     reports: list[JoinReport | AudioReport] = []
     made_from = {}
@@ -86,6 +85,8 @@ def enrich(
         clips = dict(found.values())
         reports.append(report)
         made_from["audio_dir_1"] = files.sha256_json(sorted(clips))
+    if license is not None:
+        catalog = with_license(catalog, license)
     return Enriched(catalog, reports, clips, made_from)
 
 
@@ -102,17 +103,18 @@ def enrich_folder(
     audio_dir: str | Path | None = None,
     columns: Mapping[str, str] | None = None,
     encoding: str | None = None,
+    license: str | None = None,
     on_error: str = "skip",
 ) -> list[JoinReport | AudioReport]:
     """Bring joined tables and audio files to a catalog folder, atomically.
 
-    `tracks.parquet`, `rejects.parquet` and the manifest are written anew. Everything else in the
+    The table of tracks, `rejects.parquet` and the manifest are written anew. Everything else in the
     folder stays, by hard link where that can be, so that playlists of any size are not loaded.
 
     Args:
         folder (`str` or `Path`): The catalog folder.
         out (`str` or `Path`, *optional*): The catalog folder to make; by default `folder` itself.
-        join, audio_dir, columns, encoding, on_error: See `enrich`.
+        join, audio_dir, columns, encoding, license, on_error: See `enrich`.
 
     Returns:
         `list[JoinReport | AudioReport]`: What each table and the folder brought, in order.
@@ -130,16 +132,14 @@ def enrich_folder(
         files.check_target(out, "catalog")
     check_sources(folder, audio_dir=audio_dir)
     check_sources(out, audio_dir=audio_dir)
-    try:
-        tracks = pq.read_table(folder / files.TRACKS)
-    except (pa.ArrowException, OSError) as error:
-        raise ArtifactError(f"{folder}: cannot be read ({error})") from None
+    tracks = shards.read_table(folder, TRACKS)
     enriched = enrich(
         Catalog(tracks, PLAYLIST_SCHEMA.empty_table(), root=folder),
         join=join,
         audio_dir=audio_dir,
         columns=columns,
         encoding=encoding,
+        license=license,
         on_error=on_error,
     )
     made_from = dict(manifest["made_from"])
@@ -147,15 +147,13 @@ def enrich_folder(
         made_from[_next_name(name, made_from)] = digest
     facts = {name: value for name, value in manifest.items() if name not in _OWN_FACTS}
     facts["enriched"] = [*facts.get("enriched", []), *to_facts(enriched)]
-    anew = {files.TRACKS, files.MANIFEST}
-    kept = _files_of(folder)
+    facts |= license_fact(license)
+    anew = {files.MANIFEST, *(path.name for path in shards.table_paths(folder, TRACKS))}
+    found = {**enriched.clips, **_files_of(folder)}  # a clip of the same name is the same
+    kept = {name: path for name, path in found.items() if name not in anew}
     with files.staged_folder(out, "catalog") as aside:
-        copy_clips(
-            {name: path for name, path in kept.items() if name not in anew}, aside, link=True
-        )
-        new = {name: path for name, path in enriched.clips.items() if name not in kept}
-        copy_clips(new, aside, link=True)
-        pq.write_table(enriched.catalog.tracks, aside / files.TRACKS, compression="zstd")
+        bring_files(kept, aside, link=True)
+        shards.write_table(aside, TRACKS, enriched.catalog.tracks)
         write_rejects(aside, enriched.rejects)
         files.write_manifest(aside, "catalog", made_from, **facts)
     return enriched.reports

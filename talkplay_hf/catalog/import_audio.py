@@ -56,11 +56,11 @@ def clip_name(track_id: str, mark: str, extension: str) -> str:
     return f"{AUDIO_FOLDER}/{stem}-{digest[:16]}{extension.lower()}"
 
 
-def copy_clips(clips: Mapping[str, Path], folder: Path, *, link: bool = False) -> None:
-    """Bring clips into a (staged) catalog folder.
+def bring_files(found: Mapping[str, Path], folder: Path, *, link: bool = False) -> None:
+    """Bring clips and other files into a (staged) catalog folder.
 
     Args:
-        clips (`Mapping[str, Path]`): Path in the catalog folder -> the file.
+        found (`Mapping[str, Path]`): Path in the catalog folder -> the file.
         folder (`Path`): The catalog folder.
         link (`bool`): Whether a hard link will do where the file system has them. It takes no
             space, and what is later written into the file shows in the catalog folder too.
@@ -68,9 +68,9 @@ def copy_clips(clips: Mapping[str, Path], folder: Path, *, link: bool = False) -
     Raises:
         InputError: If a file cannot be copied.
     """
-    for parent in {(folder / name).parent for name in clips}:
+    for parent in {(folder / name).parent for name in found}:
         parent.mkdir(parents=True, exist_ok=True)
-    for name, path in clips.items():
+    for name, path in found.items():
         target = folder / name
         if link:
             with contextlib.suppress(OSError):  # another file system, or one without links

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from talkplay_hf.catalog.cells import LYRICS_LENGTH
 from talkplay_hf.catalog.columns import Reject
+from talkplay_hf.errors import InputError
 from talkplay_hf.hub import files
 
 TEXT_LENGTH = 1_000
@@ -41,7 +42,7 @@ class PlaylistEntry:
     """A playlist in the making: its values, its tracks, its rows in either table."""
 
     values: dict[str, Any] = field(default_factory=dict)
-    members: dict[str, tuple[bool, float, int]] = field(default_factory=dict)
+    members: dict[str, float | None] = field(default_factory=dict)
     rows: list[int] = field(default_factory=list)
     second_rows: list[int] = field(default_factory=list)
 
@@ -55,13 +56,24 @@ class PlaylistEntry:
         """Add a track at a position, or else after those that have one, unless it is there."""
         new = track_id not in self.members
         if new:
-            self.members[track_id] = (position is None, position or 0.0, len(self.members))
+            self.members[track_id] = position
         return new
 
     @property
     def track_ids(self) -> list[str]:
-        """The track ids in order."""
-        return sorted(self.members, key=self.members.__getitem__)
+        """The track ids in order; of equal positions the one that was added first."""
+
+        def place(track_id: str) -> tuple[bool, float]:
+            position = self.members[track_id]
+            return position is None, position or 0.0
+
+        return sorted(self.members, key=place)
+
+
+def check_on_error(on_error: str) -> None:
+    """Raise an `InputError` unless it is `"skip"` or `"stop"`."""
+    if on_error not in ("skip", "stop"):
+        raise InputError(f"on_error: {on_error!r} is neither skip nor stop")
 
 
 def make_id(title: str, artist: str) -> str:

@@ -8,8 +8,8 @@ without line breaks inside cells row 1 stands on line 2), the reason and what th
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from talkplay_hf.catalog.columns import (
     varies,
 )
 from talkplay_hf.catalog.enrich import Enriched, check_sources, enrich, to_facts
-from talkplay_hf.catalog.import_audio import copy_clips, place_clip
+from talkplay_hf.catalog.import_audio import bring_files, place_clip
 from talkplay_hf.catalog.import_entries import (
     MEMBERSHIP_COLUMNS,
     PlaylistEntry,
@@ -40,12 +40,13 @@ from talkplay_hf.catalog.import_entries import (
 )
 from talkplay_hf.catalog.import_report import ImportReport
 from talkplay_hf.catalog.leakage import split_checked
+from talkplay_hf.catalog.provenance import license_fact, with_provenance
 from talkplay_hf.catalog.schema import PLAYLIST_SCHEMA, TRACK_SCHEMA, Catalog
 from talkplay_hf.catalog.splits import SplitOptions
 from talkplay_hf.errors import InputError
 from talkplay_hf.hub import files
 
-__all__ = ["ImportReport", "import_table"]
+BLOCK = 10_000
 
 
 def import_table(
@@ -59,6 +60,7 @@ def import_table(
     join_columns: Mapping[str, str] | None = None,
     audio_dir: str | Path | None = None,
     split: SplitOptions | None = None,
+    license: str | None = None,
     on_error: str = "skip",
 ) -> ImportReport:
     """Make a catalog folder from a CSV or Parquet table.
@@ -66,9 +68,11 @@ def import_table(
     Rows of the same track are joined: the first value of each column, all tags, the highest
     popularity. In a table without playlist columns a repeated `track_id` is rejected instead.
     Columns that stand for nothing in a catalog are kept under their own names; where such a name
-    is one of the catalog's, `source_` goes before it. A column of lyrics named `lyrics_bow` is read
-    as a bag of words: `love:2 you:1` becomes `love love you`; where the bag counts word numbers,
-    `25:2,3:1`, the numbers stand for the words (`25 25 3`), enough for tf-idf but no text to show.
+    is one of the catalog's, `source_` goes before it. The name of the file stands in the column
+    `provenance` of tracks and playlists, unless the table has one of its own. A column of lyrics
+    named `lyrics_bow` is read as a bag of words: `love:2 you:1` becomes `love love you`; where the
+    bag counts word numbers, `25:2,3:1`, the numbers stand for the words (`25 25 3`), enough for
+    tf-idf but no text to show.
     Playlists are held out for tests and validation, unless a column `split` of the table of
     playlists, or of (track, playlist) rows, says which, see `split_catalog`. Audio files that the
     table names by a path, relative to its folder or absolute, are copied into the catalog folder; a
@@ -91,6 +95,7 @@ def import_table(
             first table names none of, see `find_audio`. They come by hard link, or are copied where
             that cannot be.
         split (`SplitOptions`, *optional*): How to split the playlists.
+        license (`str`, *optional*): The licence of tracks of which no table says one.
         on_error (`str`): `"skip"` to reject bad rows and files and go on, `"stop"` to raise at the
             first.
 
@@ -115,11 +120,13 @@ def import_table(
         audio_dir=audio_dir,
         columns=join_columns,
         encoding=encoding,
+        license=license,
         on_error=on_error,
     )
     made_from = {name: files.sha256_file(path) for name, path in given.items()}
     options = {"columns": dict(columns or {}), "encoding": encoding, "split": asdict(split)}
-    return run.write(out, catalog, enriched, made_from, options)
+    facts = {"options": options, **license_fact(license)}
+    return run.write(out, catalog, enriched, made_from, facts)
 
 
 class _Import:
@@ -242,7 +249,8 @@ class _Import:
         entry = self._playlist(about)
         if entry is not None:
             entry.rows.append(index)
-            self.counts["duplicate_pairs"] += not entry.add(track_id, about.get("position"))
+            kept = self.tracks[track_id].values["track_id"]  # one text for all its playlists
+            self.counts["duplicate_pairs"] += not entry.add(kept, about.get("position"))
 
     def _playlist(self, about: Mapping[str, Any]) -> PlaylistEntry | None:
         playlist_id = about.get("playlist_id") or about.get("playlist_name")
@@ -256,21 +264,26 @@ class _Import:
         self.rejects += source.rejects
         parsed = dict(parse_columns(source, self.playlist_columns, self.cells))
         members = self.playlist_columns.get("track_ids")
-        lists = source.values(members[0]) if members else None
+        lists = _in_blocks(source, members[0]) if members else None
         for index in range(len(source.rows)):
             about = {name: cells[index] for name, cells in parsed.items()}
             entry = self._playlist(about)
+            cell = next(lists) if lists else None
             if entry is None:
                 self.rejects.append(source.reject(index, "playlist_id and name missing"))
                 continue
             entry.second_rows.append(index)
-            for track_id in self._members(lists[index]) if lists else ():
-                if track_id not in self.tracks:
+            for track_id in self._members(cell):
+                track = self.tracks.get(track_id)
+                if track is None:
                     self.counts["unknown_playlist_tracks"] += 1
-                elif not entry.add(track_id, about.get("position")):
+                # one text for all playlists that hold the track
+                elif not entry.add(track.values["track_id"], about.get("position")):
                     self.counts["duplicate_pairs"] += 1
 
     def _members(self, cell: Any) -> list[str]:
+        if isinstance(cell, list):
+            return self.cells.items(cell)
         text = self.cells.text(cell)
         if text is None:
             return []
@@ -354,7 +367,11 @@ class _Import:
         catalog, self.split = split_checked(catalog, split)
         self.extra = catalog.extra_columns[:extra]
         self.playlist_extra = catalog.playlists.column_names[len(PLAYLIST_SCHEMA) : of_playlists]
-        return catalog
+        of_lists = self.first if self.second is None else self.second
+        return Catalog(
+            with_provenance(catalog.tracks, self.first.path.name),
+            with_provenance(catalog.playlists, of_lists.path.name),
+        )
 
     def write(
         self,
@@ -362,7 +379,7 @@ class _Import:
         catalog: Catalog,
         enriched: Enriched,
         made_from: Mapping[str, str],
-        options: Mapping[str, Any],
+        told: Mapping[str, Any],
     ) -> ImportReport:
         """Write the folder, and report."""
         report = ImportReport(
@@ -384,14 +401,20 @@ class _Import:
             enriched=enriched.reports,
             **self.counts,
         )
-        facts: dict[str, Any] = {"import": report.to_dict(), "options": dict(options)}
+        facts: dict[str, Any] = {"import": report.to_dict(), **told}
         del facts["import"]["enriched"]
         if enriched.reports:
             facts["enriched"] = to_facts(enriched)
         with files.staged_folder(out, "catalog") as aside:
             enriched.catalog.write(aside)
-            copy_clips(self.clips, aside)
-            copy_clips(enriched.clips, aside, link=True)
+            bring_files(self.clips, aside)
+            bring_files(enriched.clips, aside, link=True)
             write_rejects(aside, [*self.rejects, *enriched.rejects])
             enriched.catalog.write_manifest(aside, {**made_from, **enriched.made_from}, **facts)
         return report
+
+
+def _in_blocks(source: Source, name: str) -> Iterator[Any]:
+    """The values of a column of long lists, of which only some are Python objects at a time."""
+    for start in range(0, len(source.rows), BLOCK):
+        yield from replace(source, table=source.table.slice(start, BLOCK)).values(name)

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from talkplay_hf.catalog.cells import Cells, parse_columns
+from talkplay_hf.catalog.cells import Cells, is_number, is_text, parse_columns
 from talkplay_hf.catalog.columns import (
     PLAYLIST_ALIASES,
     TRACK_ALIASES,
@@ -26,7 +26,7 @@ from talkplay_hf.catalog.import_entries import (
     union,
 )
 from talkplay_hf.catalog.join_report import JoinReport
-from talkplay_hf.catalog.schema import TRACK_SCHEMA, Catalog
+from talkplay_hf.catalog.schema import TRACK_SCHEMA, Catalog, with_column
 from talkplay_hf.catalog.track_match import TrackIndex
 from talkplay_hf.errors import InputError
 
@@ -149,9 +149,7 @@ class _Join:
             audio_paths=self.audio_paths,
             rejected=self.rejects,
         )
-        old = self.catalog
-        grown = Catalog(self.tracks, old.playlists, root=old.root, fingerprint=old.fingerprint)
-        return grown, report
+        return self.catalog.with_tables(tracks=self.tracks), report
 
     def _match(self, keys: Mapping[str, list[Any]]) -> np.ndarray:
         """Pair rows with tracks, best match first for each track.
@@ -279,7 +277,8 @@ class _Join:
             for start in range(0, len(where), BLOCK)
         ]
         theirs = pa.chunked_array(chunks)
-        self._set(name, theirs if new else pc.coalesce(ours, theirs))
+        column = theirs if new else pc.coalesce(ours, theirs)
+        self.tracks = with_column(self.tracks, name, column)
         self.filled[name] = count
 
     def _unite_tags(self, column: pa.ChunkedArray) -> None:
@@ -308,7 +307,7 @@ class _Join:
         picks = np.arange(len(ours))
         picks[tracks[grown]] = len(ours) + np.arange(len(grown))
         pool = pa.chunked_array([*ours.chunks, pa.array(united, ours.type)])
-        self._set("tags", pool.take(pa.array(picks)))
+        self.tracks = with_column(self.tracks, "tags", pool.take(pa.array(picks)))
         self.filled["tags"] = len(grown)
 
     def _fill_extra(self) -> None:
@@ -328,13 +327,6 @@ class _Join:
             self._fill(ours, fitting, picks)
             self.extra[name] = ours
 
-    def _set(self, name: str, column: pa.ChunkedArray) -> None:
-        if name in self.tracks.column_names:
-            at = self.tracks.column_names.index(name)
-            self.tracks = self.tracks.set_column(at, name, column)
-        else:
-            self.tracks = self.tracks.append_column(name, column)
-
 
 def _chunked(column: pa.Array | pa.ChunkedArray) -> pa.ChunkedArray:
     return column if isinstance(column, pa.ChunkedArray) else pa.chunked_array([column])
@@ -347,17 +339,9 @@ def _fit(column: pa.ChunkedArray, tracks: pa.Table, name: str) -> pa.ChunkedArra
     kind = tracks.schema.field(name).type
     if column.type == kind:
         return column
-    if not any(both(kind) and both(column.type) for both in (_is_number, _is_text)):
+    if not any(both(kind) and both(column.type) for both in (is_number, is_text)):
         return None
     try:
         return column.cast(kind)
     except pa.ArrowException:  # 0.5 among whole numbers
         return None
-
-
-def _is_number(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))

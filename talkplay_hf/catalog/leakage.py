@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
 
 from talkplay_hf.catalog.membership import membership
 from talkplay_hf.catalog.near_duplicates import near_duplicate_pairs
@@ -105,29 +106,6 @@ def _check_ids(ids: np.ndarray, out: np.ndarray, rest: np.ndarray, labels: np.nd
         )
 
 
-def check_cold_unseen(catalog: Catalog, fitted_on: np.ndarray) -> None:
-    """Check that no cold track was among those that an encoder or a codebook was fitted on.
-
-    Args:
-        catalog (`Catalog`): The catalog with its split.
-        fitted_on (`np.ndarray` of shape `[tracks]`, bool): The tracks of the fit.
-
-    Raises:
-        LeakageError: If a cold track was; the message names the first and counts the others.
-        ValueError: If the mask is not one bool a track.
-    """
-    if fitted_on.shape != (len(catalog),) or fitted_on.dtype != np.bool_:
-        raise ValueError(
-            f"fitted_on is {fitted_on.dtype} {fitted_on.shape}; it must be bool ({len(catalog)},)"
-        )
-    seen = np.flatnonzero(cold_tracks(catalog) & fitted_on)
-    if len(seen):
-        raise LeakageError(
-            f"the cold track {_track_id(catalog, int(seen[0]))!r} (row {seen[0]}) was fitted on"
-            f"{_and_more(len(seen) - 1, 'track')}; fit on the tracks that are not cold"
-        )
-
-
 def check_conversations(catalog: Catalog, conversations: Iterable[Conversation]) -> None:
     """Check that the conversations of train and validation are not about what is held out.
 
@@ -180,8 +158,8 @@ class HeldOut:
 
     def __init__(self, catalog: Catalog) -> None:
         self._splits = playlist_splits(catalog)
-        rows = np.flatnonzero(cold_tracks(catalog))
-        self._cold = {_track_id(catalog, int(row)) for row in rows}
+        cold = catalog.tracks["track_id"].filter(pa.array(cold_tracks(catalog)))
+        self._cold = frozenset(cold.to_pylist())
 
     def leak(self, one: Conversation) -> Leak | None:
         """Why a conversation must not be in its split, or `None` where it may."""
@@ -198,10 +176,6 @@ class HeldOut:
             if message.source != "catalog" and message.track_id in self._cold:
                 return Leak("cold_track", f"plays the cold track {message.track_id!r}")
         return None
-
-
-def _track_id(catalog: Catalog, row: int) -> str:
-    return str(catalog.tracks["track_id"][row].as_py())
 
 
 def _and_more(count: int, what: str) -> str:

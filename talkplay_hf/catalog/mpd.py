@@ -22,7 +22,7 @@ from talkplay_hf.catalog.cells import Cells
 from talkplay_hf.catalog.columns import Reject, record_text
 from talkplay_hf.catalog.import_entries import TEXT_LENGTH
 from talkplay_hf.catalog.titles import normalize_title
-from talkplay_hf.errors import InputError
+from talkplay_hf.errors import InputError, first_line
 
 CHALLENGE_FILE = "challenge_set.json"
 SLICE_PLAYLISTS = pa.schema(
@@ -136,7 +136,7 @@ def read_slice(path: str | Path) -> Slice:
     try:
         raw = path.read_bytes()
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error})") from None
+        raise InputError(f"{path}: cannot be read ({first_line(error)})") from None
     return _Reader(path, raw).read()
 
 
@@ -322,7 +322,7 @@ def _salvage(raw: bytes, error: Exception) -> Iterator[Any]:
     text = raw.decode("utf-8", "surrogateescape")
     start = _PLAYLISTS.search(text)
     if start is None:
-        raise _Broken(f"the file is not JSON ({error})")
+        raise _Broken(f"the file is not JSON ({first_line(error)})")
     decoder = json.JSONDecoder(strict=False)
     at = start.end()
     while True:

@@ -20,13 +20,16 @@ from pathlib import Path
 from typing import Any
 
 from talkplay_hf.catalog.columns import Reject
+from talkplay_hf.catalog.import_entries import check_on_error
 from talkplay_hf.catalog.mpd import CHALLENGE_FILE, COUNTED, find_files
 from talkplay_hf.catalog.mpd_merge import Merge, Progress
 from talkplay_hf.catalog.mpd_parts import make_part, part_record
+from talkplay_hf.catalog.provenance import check_license, license_fact
 from talkplay_hf.catalog.report_text import count_lines
 from talkplay_hf.catalog.splits import CHALLENGE, LABELS, SplitOptions, SplitReport
 from talkplay_hf.errors import InputError, TalkPlayError
 from talkplay_hf.hub import files
+from talkplay_hf.hub.held import held
 
 _REJECTED = ("rejected_playlists", "rejected_entries", "broken_files")
 
@@ -101,6 +104,7 @@ def import_mpd(
     out: str | Path,
     *,
     split: SplitOptions | None = None,
+    license: str | None = None,
     workers: int | None = None,
     on_error: str = "skip",
     progress: Progress | None = None,
@@ -111,7 +115,8 @@ def import_mpd(
     `spotify:track:`; a track's text is that of its first appearance. Dates are those of
     `modified_at`. Playlists have the further columns `normalized_name`, `num_followers`,
     `num_edits`, `collaborative`, `num_holdouts` (of the challenge set) and `split` (`"challenge"`
-    for the challenge set); tracks have `duration_ms`, `artist_id`, `album_id` and `cold`.
+    for the challenge set); tracks have `duration_ms`, `artist_id`, `album_id` and `cold`. The
+    column `provenance` of both names the file.
 
     With more than one worker the reading is done by new processes that import the main module: in
     a script, call this below `if __name__ == "__main__":`.
@@ -123,6 +128,7 @@ def import_mpd(
         out (`str` or `Path`): The catalog folder to make. The parts lie in `.<out>.parts` beside
             it until it is made.
         split (`SplitOptions`, *optional*): How to split the playlists.
+        license (`str`, *optional*): The licence of the tracks.
         workers (`int`, *optional*): Processes that read; by default one a CPU. 1 reads in this
             process.
         on_error (`str`): `"skip"` writes what cannot be taken to `rejects.parquet` and goes on,
@@ -136,60 +142,63 @@ def import_mpd(
     Raises:
         InputError: If there is no such file, no playlist in any, or one cannot be read; with
             `on_error="stop"` also at the first thing that cannot be taken.
-        ArtifactError: If `out` is a file, or a folder with something else in it.
+        ArtifactError: If `out` is a file, a folder with something else in it, or being written by
+            another process.
     """
     out = Path(out)
-    if on_error not in ("skip", "stop"):
-        raise InputError(f"on_error is {on_error!r}; use skip or stop")
+    check_on_error(on_error)
     if workers is not None and workers < 1:
         raise InputError(f"workers is {workers}; use at least 1")
+    check_license(license)
     paths = _files(Path(source), out)
     files.check_target(out, "catalog")
     options = split or SplitOptions()
     progress = progress or (lambda what, done, total: None)
     work = out.parent / f".{out.name}.parts"
-    work.mkdir(parents=True, exist_ok=True)
-    parts = []
-    with contextlib.closing(_read_all(paths, work, workers or os.cpu_count() or 1)) as read:
-        for done, (path, part) in enumerate(zip(paths, read, strict=True), 1):
+    with held(out):
+        work.mkdir(parents=True, exist_ok=True)
+        parts = []
+        with contextlib.closing(_read_all(paths, work, workers or os.cpu_count() or 1)) as read:
+            for done, (path, part) in enumerate(zip(paths, read, strict=True), 1):
+                if on_error == "stop":
+                    _stop_at(path, part_record(part).rejects)
+                parts.append(part)
+                progress("reading", done, len(paths))
+        merge = Merge(parts)
+        for done, path in enumerate(paths, 1):
+            merge.add_next()
             if on_error == "stop":
-                _stop_at(path, part_record(part).rejects)
-            parts.append(part)
-            progress("reading", done, len(paths))
-    merge = Merge(parts)
-    for done, path in enumerate(paths, 1):
-        merge.add_next()
-        if on_error == "stop":
-            _stop_at(path, merge.doubles[-1])
-        progress("merging", done, len(paths))
-    if not merge.n_playlists:
-        numbers = range(len(parts))
-        first = next((one for number in numbers for one in merge.rejects(number)), None)
-        reason = f" (row {first.row} of {first.source}: {first.reason})" if first else ""
+                _stop_at(path, merge.doubles[-1])
+            progress("merging", done, len(paths))
+        if not merge.n_playlists:
+            numbers = range(len(parts))
+            first = next((one for number in numbers for one in merge.rejects(number)), None)
+            reason = f" (row {first.row} of {first.source}: {first.reason})" if first else ""
+            shutil.rmtree(work)
+            raise InputError(f"{source}: has no playlist that can be taken{reason}")
+        labels, cold, drawn = merge.split(options)
+        splits = {label: int((labels == label).sum()) for label in LABELS}
+        report = MpdReport(
+            files=len(paths),
+            tracks=merge.n_tracks,
+            playlists=merge.n_playlists,
+            entries=merge.n_entries,
+            rejects=sum(merge.counts[name] for name in _REJECTED),
+            cold_tracks=int(cold.sum()),
+            split=drawn,
+            splits={label: count for label, count in splits.items() if count},
+            **{name: merge.counts[name] for name in COUNTED},
+        )
+        with files.staged_folder(out, "catalog") as aside:
+            merge.write(aside, labels, cold, progress, license)
+            digests = [part_record(part).sha256 for part in parts]
+            names = [path.name for path in paths]
+            counts = {"tracks": report.tracks, "playlists": report.playlists}
+            facts = {"import": report.to_dict(), "options": {"split": asdict(options)}}
+            facts |= license_fact(license)
+            made_from = {"source": files.sha256_json([*zip(names, digests, strict=True)])}
+            files.write_manifest(aside, "catalog", made_from, **counts, **facts)
         shutil.rmtree(work)
-        raise InputError(f"{source}: has no playlist that can be taken{reason}")
-    labels, cold, drawn = merge.split(options)
-    splits = {label: int((labels == label).sum()) for label in LABELS}
-    report = MpdReport(
-        files=len(paths),
-        tracks=merge.n_tracks,
-        playlists=merge.n_playlists,
-        entries=merge.n_entries,
-        rejects=sum(merge.counts[name] for name in _REJECTED),
-        cold_tracks=int(cold.sum()),
-        split=drawn,
-        splits={label: count for label, count in splits.items() if count},
-        **{name: merge.counts[name] for name in COUNTED},
-    )
-    with files.staged_folder(out, "catalog") as aside:
-        merge.write(aside, labels, cold, progress)
-        digests = [part_record(part).sha256 for part in parts]
-        names = [path.name for path in paths]
-        counts = {"tracks": report.tracks, "playlists": report.playlists}
-        facts = {"import": report.to_dict(), "options": {"split": asdict(options)}}
-        made_from = {"source": files.sha256_json([*zip(names, digests, strict=True)])}
-        files.write_manifest(aside, "catalog", made_from, **counts, **facts)
-    shutil.rmtree(work)
     return report
 
 

@@ -18,10 +18,11 @@ from talkplay_hf.catalog.columns import Reject, record_text
 from talkplay_hf.catalog.membership import Membership
 from talkplay_hf.catalog.mpd import CHALLENGE_FILE, SLICE_PLAYLISTS, SLICE_TRACKS
 from talkplay_hf.catalog.mpd_parts import part_record
-from talkplay_hf.catalog.schema import PLAYLIST_SCHEMA, TRACK_SCHEMA
+from talkplay_hf.catalog.provenance import PROVENANCE, with_provenance
+from talkplay_hf.catalog.schema import PLAYLIST_SCHEMA, PLAYLISTS, TRACK_SCHEMA, TRACKS
 from talkplay_hf.catalog.split_draw import CHALLENGE, SplitOptions, SplitReport, draw_splits
 from talkplay_hf.catalog.splits import cold_of
-from talkplay_hf.hub import files
+from talkplay_hf.hub import files, shards
 
 Progress = Callable[[str, int, int], None]
 
@@ -31,6 +32,7 @@ _TRACKS = pa.schema(
         *TRACK_SCHEMA,
         *(one for one in SLICE_TRACKS if one.name not in TRACK_SCHEMA.names),
         pa.field("cold", pa.bool_()),
+        pa.field(PROVENANCE, pa.string()),
     ]
 )
 _PLAYLISTS = pa.schema(
@@ -38,6 +40,7 @@ _PLAYLISTS = pa.schema(
         *PLAYLIST_SCHEMA,
         *(one for one in SLICE_PLAYLISTS if one.name not in (*PLAYLIST_SCHEMA.names, *_OF_SLICE)),
         pa.field("split", pa.string()),
+        pa.field(PROVENANCE, pa.string()),
     ]
 )
 _REJECTS = pa.schema(
@@ -161,25 +164,36 @@ class Merge:
             created = pa.chunked_array(self._created).slice(0, drawn)
             # The order that `split_catalog` draws in, so that both draw the same.
             order = pc.sort_indices(pa.chunked_array(self._ids).slice(0, drawn)).to_numpy()
-            draw = draw_splits(lists, created, options, order=order)
-            labels[:drawn], report = draw.labels, draw.report
+            labels[:drawn], report = draw_splits(lists, created, options, order=order)
         lists = Membership(starts, rows, self.n_tracks)
         return labels, cold_of(lists, labels), report
 
-    def write(self, folder: Path, labels: np.ndarray, cold: np.ndarray, progress: Progress) -> None:
-        """Write the Parquet files of the catalog into a (staged) folder."""
-        _write(folder / files.TRACKS, _TRACKS, self._iter_tracks(cold), _TRACK_GROUP)
+    def write(
+        self,
+        folder: Path,
+        labels: np.ndarray,
+        cold: np.ndarray,
+        progress: Progress,
+        license: str | None = None,
+    ) -> None:
+        """Write the tables of the catalog into a (staged) folder."""
+        tracks = self._iter_tracks(cold, license)
+        _write(folder, TRACKS, _TRACKS, tracks, _TRACK_GROUP)
         playlists = self._iter_playlists(labels, progress)
-        _write(folder / files.PLAYLISTS, _PLAYLISTS, playlists, _PLAYLIST_GROUP)
+        _write(folder, PLAYLISTS, _PLAYLISTS, playlists, _PLAYLIST_GROUP)
         if any(map(self.rejects, range(len(self.parts)))):
-            _write(folder / files.REJECTS, _REJECTS, self._iter_rejects(), _REJECT_GROUP)
+            rejects = self._iter_rejects()
+            _write(folder, Path(files.REJECTS).stem, _REJECTS, rejects, _REJECT_GROUP)
 
-    def _iter_tracks(self, cold: np.ndarray) -> Iterator[pa.Table]:
+    def _iter_tracks(self, cold: np.ndarray, license: str | None) -> Iterator[pa.Table]:
         start = 0
         for part, new in zip(self.parts, self._new, strict=True):
             table = pq.read_table(part / files.TRACKS).filter(new)
             end = start + table.num_rows
-            yield table.append_column("cold", pa.array(cold[start:end]))
+            table = table.append_column("cold", pa.array(cold[start:end]))
+            if license is not None:
+                table = table.append_column("license", pa.repeat(license, len(table)))
+            yield with_provenance(table, part.name)
             start = end
 
     def _iter_playlists(self, labels: np.ndarray, progress: Progress) -> Iterator[pa.Table]:
@@ -200,7 +214,7 @@ class Merge:
             }
             for name, values in columns.items():
                 table = table.append_column(name, values)
-            yield table
+            yield with_provenance(table, part.name)
             start = end
             progress("writing", number, len(self.parts))
 
@@ -214,17 +228,19 @@ class Merge:
             yield pa.Table.from_pylist(list(map(asdict, self.rejects(part))), schema=_REJECTS)
 
 
-def _write(path: Path, schema: pa.Schema, tables: Iterable[pa.Table], group: int) -> None:
-    """Write tables as one Parquet file with row groups of about `group` rows."""
-    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+def _write(
+    folder: Path, name: str, schema: pa.Schema, tables: Iterable[pa.Table], group: int
+) -> None:
+    """Write tables as one, with row groups of about `group` rows."""
+    with shards.TableWriter(folder, name, schema) as writer:
         waiting: list[pa.Table] = []
         for table in tables:
             waiting.append(_conform(table, schema))
             if sum(one.num_rows for one in waiting) >= group:
-                writer.write_table(pa.concat_tables(waiting))
+                writer.write(pa.concat_tables(waiting))
                 waiting.clear()
         if waiting:
-            writer.write_table(pa.concat_tables(waiting))
+            writer.write(pa.concat_tables(waiting))
 
 
 def _conform(table: pa.Table, schema: pa.Schema) -> pa.Table:

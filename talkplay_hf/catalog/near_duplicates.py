@@ -7,6 +7,7 @@ tracks has no near-duplicate.
 from collections.abc import Iterator
 
 import numpy as np
+import pyarrow as pa
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
@@ -80,12 +81,12 @@ def near_duplicate_groups(lists: Membership) -> np.ndarray:
     graph = sparse.coo_matrix(
         (np.ones(len(ends), dtype=np.int8), (ends[:, 0], ends[:, 1])), shape=(count, count)
     )
-    _, first, groups = np.unique(
-        connected_components(graph, directed=False)[1], return_index=True, return_inverse=True
-    )
-    rank = np.empty(len(first), dtype=np.int64)
-    rank[np.argsort(first)] = np.arange(len(first))
-    return np.asarray(rank[groups])
+    return numbered(connected_components(graph, directed=False)[1])
+
+
+def numbered(groups: np.ndarray) -> np.ndarray:
+    """Groups `[n]` by number from 0, in the order in which they first stand."""
+    return np.asarray(pa.array(groups).dictionary_encode().indices).astype(np.int64)
 
 
 def _edges_of_short(whole: sparse.csr_matrix, sizes: np.ndarray) -> np.ndarray:

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 from xml.etree import ElementTree
+from xml.parsers import expat
 
-from talkplay_hf.errors import InputError
+from talkplay_hf.errors import InputError, first_line
 
 PLAYLIST_EXTENSIONS = (".m3u", ".m3u8", ".pls", ".xspf")
-_PLS_FILE = re.compile(r"\s*file(\d+)\s*=\s*(.+?)\s*", re.IGNORECASE)
+_PLS_FILE = re.compile(r"\s*file([0-9]{1,9})\s*=\s*(.+?)\s*", re.IGNORECASE)
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]")
 
 
@@ -20,13 +21,11 @@ class PlaylistFile:
     """What a playlist file says.
 
     Args:
-        path (`str`): The file, relative to the folder of audio files.
         name (`str`): The name it gives itself, else its file name without extension.
         entries (`tuple[str, ...]`): Its files in order, relative to the folder of audio files where
             they lie in it; others (URLs, files elsewhere) as they stand.
     """
 
-    path: str
     name: str
     entries: tuple[str, ...]
 
@@ -56,7 +55,7 @@ def read_playlist_file(folder: Path, path: str) -> PlaylistFile:
             raise InputError("the file is no text")
         name, locations = _read_pls(text) if path.lower().endswith(".pls") else _read_m3u(text)
     entries = tuple(_resolve(folder, path, one) for one in locations)
-    return PlaylistFile(path, name or Path(path).stem, entries)
+    return PlaylistFile(name or Path(path).stem, entries)
 
 
 def _read_m3u(text: str) -> tuple[str, list[str]]:
@@ -71,12 +70,13 @@ def _read_pls(text: str) -> tuple[str, list[str]]:
 
 
 def _read_xspf(raw: bytes) -> tuple[str, list[str]]:
-    if b"<!DOCTYPE" in raw or b"<!ENTITY" in raw:
-        raise InputError("the file declares XML entities, which no XSPF needs")
     try:
+        _refuse_entities(raw)
         root = ElementTree.fromstring(raw)
-    except ElementTree.ParseError as error:
-        raise InputError(f"the file is not XML ({error})") from None
+    except (ElementTree.ParseError, expat.ExpatError, LookupError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"the file is not XML ({first_line(error)})") from None
     title = root.findtext("{*}title") or ""
     tracks = root.findall("{*}trackList/{*}track")
     found: Sequence[str | None] = [track.findtext("{*}location") for track in tracks]
@@ -84,13 +84,32 @@ def _read_xspf(raw: bytes) -> tuple[str, list[str]]:
     return title.strip(), [one if "://" in one else unquote(one) for one in locations]
 
 
+def _refuse_entities(raw: bytes) -> None:
+    """Refuse a document type, in which entities can be that grow or name other files.
+
+    The parser is asked, and not the bytes, since the file may be in another encoding than UTF-8.
+    """
+
+    def stop(*_: object) -> None:
+        raise InputError("the file declares XML entities, which no XSPF needs")
+
+    parser = expat.ParserCreate()
+    parser.StartDoctypeDeclHandler = stop
+    parser.Parse(raw, True)
+
+
 def _resolve(folder: Path, path: str, location: str) -> str:
     if location.lower().startswith("file:"):
-        location = unquote(urlsplit(location).path)
+        try:
+            location = unquote(urlsplit(location).path)
+        except ValueError:  # such as the half of an IPv6 address
+            return location
     if "://" in location or _DRIVE.match(location):
         return location
     location = location.replace("\\", "/")
     if location.startswith("/"):
-        root = folder.resolve().as_posix()
-        return location[len(root) + 1 :] if location.startswith(f"{root}/") else location
+        for root in (folder.absolute(), folder.resolve()):  # the folder may be named by a link
+            if location.startswith(f"{root.as_posix()}/"):
+                return location[len(root.as_posix()) + 1 :]
+        return location
     return posixpath.normpath(posixpath.join(posixpath.dirname(path), location))

@@ -88,7 +88,8 @@ def render_clip(
 
 def write_wav(path: Path, clip: np.ndarray) -> None:
     """Write a mono float clip in [-1, 1] as 16-bit WAV."""
-    with wave.open(str(path), "wb") as handle:
+    # given a path, `wave` stumbles over a file that cannot be opened once more when it is collected
+    with path.open("wb") as file, wave.open(file, "wb") as handle:
         handle.setnchannels(1)
         handle.setsampwidth(2)
         handle.setframerate(SAMPLE_RATE)

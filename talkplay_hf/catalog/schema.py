@@ -1,8 +1,8 @@
 """The shared dataclasses: `Track`, `Playlist`, `Message`, `Conversation`, and the `Catalog` folder.
 
-A catalog folder holds `tracks.parquet`, `playlists.parquet` and a manifest. Nulls mean *missing
-modality*. Columns beyond the standard ones (numeric audio descriptors, flags such as `explicit`)
-are kept as they came.
+A catalog folder holds `tracks.parquet`, `playlists.parquet` and a manifest; a large table is in
+several files, see `hub.shards`. Nulls mean *missing modality*. Columns beyond the standard ones
+(numeric audio descriptors, flags such as `explicit`) are kept as they came.
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,11 +13,10 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from talkplay_hf.catalog.constraints import Constraint
-from talkplay_hf.errors import ArtifactError, InputError
-from talkplay_hf.hub import files
+from talkplay_hf.errors import InputError, first_line
+from talkplay_hf.hub import files, shards
 
 TRACK_SCHEMA = pa.schema(
     [
@@ -45,6 +44,8 @@ PLAYLIST_SCHEMA = pa.schema(
         pa.field("track_ids", pa.list_(pa.string()), nullable=False),
     ]
 )
+# the tables of a catalog folder
+TRACKS, PLAYLISTS = Path(files.TRACKS).stem, Path(files.PLAYLISTS).stem
 # the order of the paper (4.1)
 MODALITIES = ("playlist", "semantic", "metadata", "lyrics", "audio")
 ROLES = ("system", "user", "music", "assistant")
@@ -90,6 +91,11 @@ class Track:
     def year(self) -> int | None:
         """The release year, or `None` where the date is missing or has no year."""
         return release_year(self.release_date)
+
+    def brief(self) -> dict[str, Any]:
+        """What an answer says of the track, as JSON values."""
+        names = ("track_id", "title", "artist", "album", "release_date")
+        return {name: getattr(self, name) for name in names} | {"tags": list(self.tags)}
 
     def get(self, name: str) -> Any:
         """The value of a column by name: a standard one, `year`, or an extra one; else `None`."""
@@ -157,6 +163,9 @@ class Conversation:
         playlist_id (`str`, *optional*): The playlist that it was made from.
         split (`str`): `"train"`, `"validation"` or `"test"`: that of its playlist.
         language (`str`, *optional*): The language of its text, such as `"en"`, where it is known.
+        provenance (`str`, *optional*): How it was made: `"simulator"`, the name of a language model
+            or of a published set.
+        license (`str`, *optional*): The licence of its text.
     """
 
     conversation_id: str
@@ -164,6 +173,8 @@ class Conversation:
     playlist_id: str | None = None
     split: str = "train"
     language: str | None = None
+    provenance: str | None = None
+    license: str | None = None
 
 
 class Catalog:
@@ -218,26 +229,37 @@ class Catalog:
             table = table.append_column(name, pa.array(values))
         return cls(table, pa.Table.from_pylist(lists, schema=PLAYLIST_SCHEMA))
 
+    def with_tables(
+        self, *, tracks: pa.Table | None = None, playlists: pa.Table | None = None
+    ) -> "Catalog":
+        """The catalog with another table of tracks or playlists; audio paths start where they did.
+
+        What it then holds is on no disk, so it has no fingerprint.
+        """
+        return Catalog(
+            self.tracks if tracks is None else tracks,
+            self.playlists if playlists is None else playlists,
+            root=self.root,
+        )
+
     @classmethod
     def load(cls, folder: str | Path) -> "Catalog":
         """Read a catalog folder.
 
         Raises:
-            ArtifactError: If the folder is not a catalog folder or a file in it is damaged.
+            ArtifactError: If the folder is not a catalog folder, or a file in it is missing or
+                damaged.
         """
         folder = Path(folder)
         manifest = files.read_manifest(folder, "catalog")
-        try:
-            tracks = pq.read_table(folder / files.TRACKS)
-            playlists = pq.read_table(folder / files.PLAYLISTS)
-        except (pa.ArrowException, OSError) as error:
-            raise ArtifactError(f"{folder}: cannot be read ({error})") from None
+        tracks = shards.read_table(folder, TRACKS)
+        playlists = shards.read_table(folder, PLAYLISTS)
         return cls(tracks, playlists, root=folder, fingerprint=files.content_hash(manifest))
 
     def write(self, folder: Path) -> None:
-        """Write the two Parquet files into a (staged) folder; the manifest is the caller's."""
-        pq.write_table(self.tracks, folder / files.TRACKS, compression="zstd")
-        pq.write_table(self.playlists, folder / files.PLAYLISTS, compression="zstd")
+        """Write the two tables into a (staged) folder; the manifest is the caller's."""
+        shards.write_table(folder, TRACKS, self.tracks)
+        shards.write_table(folder, PLAYLISTS, self.playlists)
 
     def save(self, folder: str | Path, made_from: Mapping[str, str] | None = None) -> None:
         """Write a catalog folder atomically."""
@@ -274,8 +296,8 @@ class Catalog:
         """
         try:
             return self._rows[track_id]
-        except KeyError:
-            raise InputError(f"the catalog has no track {track_id!r}") from None
+        except (KeyError, TypeError):
+            raise InputError(f"the catalog has no track {track_id!r:.80}") from None
 
     def track(self, track_id: str) -> Track:
         """The track with this id."""
@@ -316,6 +338,13 @@ class Catalog:
                 yield Playlist(**row)
 
 
+def with_column(table: pa.Table, name: str, values: pa.Array | pa.ChunkedArray) -> pa.Table:
+    """A table with a column under a name: in place of the one that has it, or behind all others."""
+    if name in table.column_names:
+        return table.set_column(table.column_names.index(name), name, values)
+    return table.append_column(name, values)
+
+
 def _conform(table: pa.Table, schema: pa.Schema, what: str) -> pa.Table:
     """Cast the standard columns, add absent optional ones as nulls, and put them first."""
     columns = {}
@@ -328,7 +357,7 @@ def _conform(table: pa.Table, schema: pa.Schema, what: str) -> pa.Table:
         try:
             values = table[column.name].cast(column.type)
         except pa.ArrowException as error:
-            raise InputError(f"{what}: the column {column.name!r}: {error}") from None
+            raise InputError(f"{what}: the column {column.name!r}: {first_line(error)}") from None
         if not column.nullable and values.null_count:
             row = pc.index(pc.is_null(values.combine_chunks()), True).as_py()
             raise InputError(f"{what}: row {row}: {column.name} is missing")

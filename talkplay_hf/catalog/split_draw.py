@@ -1,5 +1,6 @@
 """The drawing of a split: which playlists train, which validate, which test (paper 3.3)."""
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -11,7 +12,11 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from talkplay_hf.catalog.membership import Membership
-from talkplay_hf.catalog.near_duplicates import near_duplicate_groups, near_duplicate_pairs
+from talkplay_hf.catalog.near_duplicates import (
+    near_duplicate_groups,
+    near_duplicate_pairs,
+    numbered,
+)
 from talkplay_hf.errors import ConfigError, InputError
 
 SPLITS = ("train", "validation", "test")
@@ -126,16 +131,13 @@ class SplitReport:
             line += f"; near-duplicates of held-out playlists {self.near_duplicates:,}"
             line += " (excluded)" if self.counts.get(EXCLUDED) else " (kept)"
         if self.short:
-            line += f"; {self.short:,} fewer held out than wanted, as near-duplicates stay together"
+            line += f"; {self.short:,} fewer held out than wanted, as "
+            line += (
+                "near-duplicates stay together"
+                if self.method == "random"
+                else "half of what is left has to train"
+            )
         return line
-
-
-@dataclass(frozen=True)
-class SplitDraw:
-    """A drawn split: the label of each playlist, as a str array `[playlists]`, and the report."""
-
-    labels: np.ndarray
-    report: SplitReport
 
 
 def draw_splits(
@@ -145,7 +147,7 @@ def draw_splits(
     groups: Sequence[str | None] | None = None,
     *,
     order: np.ndarray | None = None,
-) -> SplitDraw:
+) -> tuple[np.ndarray, SplitReport]:
     """Draw which playlists train, validate and test.
 
     With fewer than ten playlists all train. Else `options` says how; playlists that share a value
@@ -160,6 +162,10 @@ def draw_splits(
         order (`np.ndarray` of shape `[playlists]`, *optional*): The positions of the playlists in
             the order that the seed acts on, so that it need not be that of the table.
 
+    Returns:
+        `tuple[np.ndarray, SplitReport]`: The label of each playlist, str `[playlists]`, and the
+        report.
+
     Raises:
         InputError: If more playlists are asked for than there are, or a chronological split of
             playlists without dates.
@@ -169,7 +175,7 @@ def draw_splits(
     undated = int((days == _NO_DAY).sum())
     if count < FEWEST:
         labels = np.full(count, "train", dtype="<U10")
-        return SplitDraw(labels, SplitReport("none", label_counts(labels), undated))
+        return labels, SplitReport("none", label_counts(labels), undated)
     order = np.arange(count) if order is None else order
     own = _group_numbers(groups, count)
     method = options.method
@@ -196,7 +202,7 @@ def draw_splits(
         dates = (_iso(days.max()), _iso(tested.min()) if len(tested) else None)
         report = SplitReport(method, counts, undated, *dates, near_duplicates=near)
     held_out = int(np.isin(labels, ("test", "validation")).sum())
-    return SplitDraw(labels, replace(report, short=wanted - held_out))
+    return labels, replace(report, short=wanted - held_out)
 
 
 def _chronological(
@@ -261,18 +267,20 @@ def _random(
     links = coo_matrix(edges, shape=(2 * count, 2 * count))
     groups = connected_components(links, directed=False)[1][groups]
     # Numbered by their first playlist in the given order, which the seed then acts on.
-    _, first, groups = np.unique(groups[order], return_index=True, return_inverse=True)
-    rank = np.empty(len(first), dtype=np.int64)
-    rank[np.argsort(first)] = np.arange(len(first))
-    groups = rank[groups]
+    groups = numbered(groups[order])
     sizes = np.bincount(groups)
     sides = np.full(len(sizes), "train", dtype="<U10")
-    shuffled = iter(np.random.default_rng(options.seed).permutation(len(sizes)).tolist())
+    waiting = deque(np.random.default_rng(options.seed).permutation(len(sizes)).tolist())
     for side, left in (("test", n_test), ("validation", n_validation)):
-        while left > 0 and (group := next(shuffled, None)) is not None:
+        for _ in range(len(waiting)):
+            if left <= 0:
+                break
+            group = waiting.popleft()
             if sizes[group] <= left:
                 sides[group] = side
                 left -= sizes[group]
+            else:  # too large for what is left to test, it may still validate
+                waiting.append(group)
     labels = np.empty(count, dtype="<U10")
     labels[order] = sides[groups]
     return labels, int((sizes[groups] > 1).sum()), n_test + n_validation

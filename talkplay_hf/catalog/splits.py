@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from talkplay_hf.catalog.membership import Membership, membership
-from talkplay_hf.catalog.schema import Catalog
+from talkplay_hf.catalog.schema import Catalog, with_column
 from talkplay_hf.catalog.split_draw import (
     CHALLENGE,
     EXCLUDED,
@@ -74,8 +74,7 @@ def split_catalog(
     table = catalog.playlists
     own = _own_split(table["split"].to_pylist()) if "split" in table.column_names else None
     if own is not None and None not in own:
-        at = table.column_names.index("split")
-        table = table.set_column(at, "split", pa.array(own, pa.string()))
+        table = with_column(table, "split", pa.array(own, pa.string()))
         counts = label_counts(np.array(own, dtype=np.str_))
         report = SplitReport("own", counts, count_undated(table["created_at"]))
     else:
@@ -85,27 +84,23 @@ def split_catalog(
             drawn = np.array([label is None for label in own], dtype=bool)
         else:
             table = _renamed(table, "split")
-            table = table.append_column("split", pa.nulls(table.num_rows, pa.string()))
         part = table.filter(pa.array(drawn))
         lists = membership(catalog)
-        draw = draw_splits(
+        labels[drawn], report = draw_splits(
             lists if drawn.all() else lists.select(drawn),
             part["created_at"],
             options or SplitOptions(),
             _texts(part["group"]) if "group" in part.column_names else None,
             order=pc.sort_indices(part["playlist_id"]).to_numpy(),
         )
-        labels[drawn] = draw.labels
-        report = replace(draw.report, counts=label_counts(labels))
-        at = table.column_names.index("split")
-        table = table.set_column(at, "split", pa.array(labels, pa.string()))
+        report = replace(report, counts=label_counts(labels))
+        table = with_column(table, "split", pa.array(labels, pa.string()))
+    split = catalog.with_tables(playlists=table)
     tracks = catalog.tracks
-    split = Catalog(tracks, table, root=catalog.root, fingerprint=catalog.fingerprint)
     cold = pa.chunked_array([pa.array(cold_tracks(split))])
     if "cold" in tracks.column_names and tracks["cold"].equals(cold):
         return split, report
-    tracks = _renamed(tracks, "cold").append_column("cold", cold)
-    return Catalog(tracks, table, root=catalog.root, fingerprint=catalog.fingerprint), report
+    return split.with_tables(tracks=with_column(_renamed(tracks, "cold"), "cold", cold)), report
 
 
 def cold_tracks(catalog: Catalog) -> np.ndarray:

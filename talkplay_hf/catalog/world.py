@@ -13,13 +13,13 @@ import numpy as np
 import pyarrow as pa
 
 from talkplay_hf.catalog import world_words as words
+from talkplay_hf.catalog.cells import PITCHES
 from talkplay_hf.catalog.render import render_clip, write_wav
 from talkplay_hf.catalog.schema import Catalog
 from talkplay_hf.catalog.splits import SplitOptions, with_splits
 from talkplay_hf.errors import InputError
 from talkplay_hf.hub import files
 
-KEYS = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 LICENSE = "CC0-1.0 (generated; not real music)"
 FIRST_YEAR, LAST_YEAR = 1970, 2024
 INSTRUMENTAL_SHARE = 0.12
@@ -42,7 +42,6 @@ def make_world(
     out: str | Path,
     *,
     tracks: int = 300,
-    playlists: int | None = None,
     seed: int = 0,
     audio: bool = True,
     progress: Callable[[str, int, int], None] | None = None,
@@ -51,8 +50,7 @@ def make_world(
 
     Args:
         out (`str` or `Path`): The catalog folder to make.
-        tracks (`int`): Number of tracks, at least 10.
-        playlists (`int`, *optional*): Number of playlists; as many as tracks when left out.
+        tracks (`int`): Number of tracks, at least 10, and of playlists.
         seed (`int`): The same seed gives the same bytes.
         audio (`bool`): Whether to render a clip of a few seconds for each track.
         progress (`Callable`, *optional*): Called with (what, done, total).
@@ -64,7 +62,7 @@ def make_world(
         raise InputError(f"the demo world needs at least 10 tracks; {tracks} were asked for")
     rng = np.random.default_rng([seed, tracks])
     table, popularity = _make_tracks(tracks, rng, audio)
-    lists = _make_playlists(table, popularity, tracks if playlists is None else playlists, rng)
+    lists = _make_playlists(table, popularity, rng)
     # A small world has few tracks for its playlists: most are near-duplicates of some other.
     options = SplitOptions(method="random", near_duplicates="keep", seed=seed)
     catalog = with_splits(Catalog(table, lists), options)
@@ -76,7 +74,7 @@ def make_world(
                 track = catalog.track_at(row)
                 clip = render_clip(
                     tempo=track.tempo or 100.0,
-                    key=KEYS.index((track.key or "C major").split()[0]),
+                    key=PITCHES.index((track.key or "C major").split()[0]),
                     major="major" in (track.key or ""),
                     instrument=str(track.get("instrument")),
                     genre=str(track.get("genre")),
@@ -91,10 +89,8 @@ def make_world(
 
 def _make_artists(count: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
     """Artists with a home genre, two moods and some active years."""
-    names: list[str] = []
     seen: set[str] = set()
-    while len(names) < count:
-        names.append(_unused(lambda: _artist_name(rng), seen, "{name} {number}"))
+    names = [_unused(lambda: _artist_name(rng), seen, "{name} {number}") for _ in range(count)]
     genres = np.array([i % len(words.GENRES) for i in range(count)])
     rng.shuffle(genres)
     return {
@@ -124,7 +120,7 @@ def _make_tracks(count: int, rng: np.random.Generator, audio: bool) -> tuple[pa.
         theme = str(rng.choice(themes))
         year = int(artists["start"][artist] + rng.integers(0, 7))
         tempo = float(np.clip(base_tempo + shift + rng.normal(0, 7), 50, 190))
-        key = f"{KEYS[int(rng.integers(12))]} {'major' if major else 'minor'}"
+        key = f"{PITCHES[int(rng.integers(12))]} {'major' if major else 'minor'}"
         values = {
             "track_id": f"demo-{row:07d}",
             "title": _unused(lambda: _title(rng), titles, "{name}, Part {number}"),
@@ -195,10 +191,9 @@ def _lyrics(theme: str, rng: np.random.Generator) -> str:
     return "\n".join(lines)
 
 
-def _make_playlists(
-    tracks: pa.Table, popularity: np.ndarray, count: int, rng: np.random.Generator
-) -> pa.Table:
-    """Playlists of listeners who like a genre, a mood and an era, and follow the crowd a little."""
+def _make_playlists(tracks: pa.Table, popularity: np.ndarray, rng: np.random.Generator) -> pa.Table:
+    """As many playlists as tracks, of listeners who like a genre, a mood and an era, and follow
+    the crowd a little."""
     genre = np.array(tracks["genre"].to_pylist())
     mood = np.array(tracks["mood"].to_pylist())
     year = np.array([int(date[:4]) for date in tracks["release_date"].to_pylist()])
@@ -209,7 +204,7 @@ def _make_playlists(
             rows = np.flatnonzero(labels == label)
             pools[f"{name}:{label}"] = rows, np.cumsum(popularity[rows])
     rows_out: list[dict[str, object]] = []
-    for number in range(count):
+    for number in range(len(ids)):
         seed_row = int(rng.integers(len(ids)))
         like_genre, like_mood, like_year = genre[seed_row], mood[seed_row], year[seed_row]
         size = int(rng.integers(*PLAYLIST_SIZE))

@@ -60,6 +60,9 @@ def add_commands(commands: take.Commands) -> None:
         help="the same as --column, for joined tables",
     )
     sub.add_argument("--audio-dir", help="folder of audio files, named by track id or by title")
+    sub.add_argument(
+        "--license", metavar="TEXT", help="licence of the tracks that have none, such as cc-by-4.0"
+    )
     split_flags(sub)
     sub.add_argument("--workers", type=take.COUNT, help="processes that read slices (default all)")
     take.on_error_flag(sub)
@@ -152,8 +155,10 @@ def run_import(args: argparse.Namespace) -> None:
     source = Path(args.source)
     if source.is_dir() and files.folder_kind(source) == "catalog":
         _refuse(args, "a catalog folder", "playlists", "column", "workers", *SPLIT_FLAGS)
-        if not (args.join or args.audio_dir):
-            raise InputError(f"{source}: is a catalog folder; say what to --join, or --audio-dir")
+        if not (args.join or args.audio_dir or args.license):
+            raise InputError(
+                f"{source}: is a catalog folder; say what to --join, --audio-dir or --license"
+            )
         reports = _enrich(args, source)
     elif is_mpd(source):
         _refuse(args, "the Million Playlist Dataset", "playlists", "column")
@@ -164,6 +169,9 @@ def run_import(args: argparse.Namespace) -> None:
     else:
         _refuse(args, "a table", "workers")
         reports = [_import_table(args, split)]
+    if not reports:  # nothing but a licence
+        emit({"license": args.license}, f"{args.out}: licence {args.license}", args.json)
+        return
     value = reports[0].to_dict()
     if len(reports) > 1:
         value["enriched"] = [report.to_dict() for report in reports[1:]]
@@ -189,6 +197,7 @@ def _import_table(args: argparse.Namespace, split: Any) -> _Report:
         join_columns=column_mapping(args.join_column, "--join-column"),
         audio_dir=args.audio_dir,
         split=split,
+        license=args.license,
         on_error=args.on_error,
     )
 
@@ -203,6 +212,7 @@ def _import_audio(args: argparse.Namespace, split: Any) -> _Report:
         join_columns=column_mapping(args.join_column, "--join-column"),
         encoding=args.encoding,
         split=split,
+        license=args.license,
         on_error=args.on_error,
     )
 
@@ -217,6 +227,7 @@ def _import_mpd(args: argparse.Namespace, split: Any) -> list[_Report]:
         args.source,
         args.out,
         split=split,
+        license=args.license,
         workers=args.workers,
         on_error=args.on_error,
         progress=progress_bars(),
@@ -243,6 +254,7 @@ def _enrich(args: argparse.Namespace, folder: Path) -> list[_Report]:
             audio_dir=args.audio_dir,
             columns=column_mapping(args.join_column, "--join-column"),
             encoding=args.encoding,
+            license=args.license,
             on_error=args.on_error,
         )
     ]
@@ -266,6 +278,8 @@ def run_annotate(args: argparse.Namespace) -> None:
     from talkplay_hf.features.caption import Captioner
     from talkplay_hf.features.transcribe import Transcriber
 
+    if args.prompt and not args.captions:
+        raise InputError("--prompt: goes with --captions MODEL; leave it out, or name a model")
     captioner = None
     if args.captions:
         captioner = Captioner(args.captions, **({"prompt": args.prompt} if args.prompt else {}))

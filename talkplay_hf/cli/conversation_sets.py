@@ -93,9 +93,9 @@ def run_report(args: argparse.Namespace) -> None:
     """Measure conversations."""
     from talkplay_hf.catalog.schema import Catalog
     from talkplay_hf.conversations.dataset import iter_conversations, load_quarantine
-    from talkplay_hf.conversations.quality.judge import judge_text
     from talkplay_hf.conversations.quality.page import write_page
-    from talkplay_hf.conversations.quality.report import quality_report, quality_text
+    from talkplay_hf.conversations.quality.report import quality_report
+    from talkplay_hf.conversations.quality.text import judge_text, quality_text
     from talkplay_hf.hub import cards, files
 
     given = [name for name in vars(args) if name.startswith("judge_")]

@@ -57,6 +57,7 @@ def add_commands(commands: take.Commands) -> None:
         help="who writes: the simulator, a language model behind an address, or one in this "
         "process (default simulator)",
     )
+    sub.add_argument("--license", help="licence of the texts, such as cc-by-4.0")
     take.seed_flag(sub)
     take.json_flag(sub)
     sub.set_defaults(flags=writer_flags(sub))
@@ -64,6 +65,9 @@ def add_commands(commands: take.Commands) -> None:
 
 def run_synthesize(args: argparse.Namespace) -> None:
     """Make a conversations folder."""
+    from talkplay_hf.catalog.provenance import check_license
+
+    check_license(args.license)
     for flags in args.flags:
         flags.refuse(args)
     if args.writer == SIMULATOR:
@@ -73,6 +77,7 @@ def run_synthesize(args: argparse.Namespace) -> None:
 
 
 def _simulate(args: argparse.Namespace) -> None:
+    from talkplay_hf.catalog.provenance import license_fact
     from talkplay_hf.catalog.schema import Catalog
     from talkplay_hf.catalog.world import is_demo_world
     from talkplay_hf.conversations.dataset import ConversationWriter
@@ -95,6 +100,7 @@ def _simulate(args: argparse.Namespace) -> None:
         {"catalog": catalog.fingerprint},
         simulator=made_by,
         demo_world=is_demo_world(args.catalog),
+        **license_fact(args.license),
     ) as writer:
         for conversation in made:
             writer.add(conversation)
@@ -107,6 +113,7 @@ def _simulate(args: argparse.Namespace) -> None:
 
 
 def _ask(args: argparse.Namespace) -> None:
+    from talkplay_hf.catalog.provenance import license_fact
     from talkplay_hf.catalog.schema import Catalog
     from talkplay_hf.catalog.world import is_demo_world
     from talkplay_hf.conversations.llm.budget import Budget
@@ -171,6 +178,7 @@ def _ask(args: argparse.Namespace) -> None:
             total=len(pieces),
             pieces_cut=asdict(options) | {"seed": args.seed},
             demo_world=is_demo_world(args.catalog),
+            **license_fact(args.license),
         )
     emit(report.to_dict(), report.to_text(), args.json)
     _check_finished(args, asked, report)

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from talkplay_hf.evaluation.baselines.base import BaselineSources
 
 NO_MODEL = "none"
-_WITH_ENCODER, _WITH_FEATURES = ("dense", "dense-last-turn"), ("clap",)
-_TRAINED = ("two-tower", "rerank")
 REPORT = "report.json"
 
 
@@ -114,38 +112,30 @@ def run_evaluate(args: argparse.Namespace) -> None:
     from talkplay_hf.catalog.schema import Catalog, Conversation
     from talkplay_hf.catalog.world import is_demo_world
     from talkplay_hf.conversations.dataset import load_conversations
-    from talkplay_hf.evaluation.baselines.registry import BASELINES
     from talkplay_hf.evaluation.evaluate import DEFAULT_BASELINES, evaluate
-    from talkplay_hf.evaluation.model_index import add_results, dataset_type
+    from talkplay_hf.evaluation.model_index import add_results
     from talkplay_hf.hub import files
     from talkplay_hf.recommend.options import RankingOptions
 
-    _check_targets(args)
-    if args.model == NO_MODEL and (args.matching or args.replies or args.card):
-        raise InputError("--matching, --replies and --card are about a model; name one")
-    if args.card:
-        dataset_type(args.card)
-        if not (Path(args.model) / files.CARD).is_file():
-            raise InputError(
-                f"{args.model}: is no folder with a {files.CARD} to put the figures into"
-            )
+    _check_arguments(args)
     ranking = RankingOptions(args.strategy, args.constraint, names=args.names)
     catalog = Catalog.load(args.catalog)
     demo = is_demo_world(args.catalog)
     conversations = load_conversations(args.conversations, [args.split])
     if not conversations:
-        raise InputError(f"{args.conversations}: has no conversations of the split {args.split}")
-    names = tuple(dict.fromkeys(args.baseline or DEFAULT_BASELINES))
+        raise InputError(
+            f"{args.conversations}: has no conversations of the split {args.split}; name another "
+            "with --split, or make more: talkplay synthesize --count"
+        )
+    names = tuple(args.baseline or DEFAULT_BASELINES)
     # the train split is read only where something may learn from it
     learnt: tuple[Conversation, ...] = ()
     if not set(names) <= set(DEFAULT_BASELINES):
         learnt = tuple(
             load_conversations(args.train_conversations or args.conversations, ["train"])
         )
-    if names == ("all",):
-        lacking = _WITH_ENCODER * (args.encoder is None) + _WITH_FEATURES * (args.features is None)
-        lacking += () if learnt else _TRAINED[args.two_tower is not None :]
-        names = tuple(name for name in BASELINES if name not in lacking)
+    if set(names) == {"all"}:
+        names = _with_a_source(args, learnt)
     report = evaluate(
         None if args.model == NO_MODEL else args.model,
         conversations,
@@ -191,6 +181,20 @@ def run_evaluate(args: argparse.Namespace) -> None:
     emit(value, text + note, args.json)
 
 
+def _with_a_source(args: argparse.Namespace, learnt: "tuple[Conversation, ...]") -> tuple[str, ...]:
+    """The baselines that have what they are made from."""
+    from talkplay_hf.evaluation.baselines.registry import BASELINES
+
+    lacks_source = {
+        "dense": args.encoder is None,
+        "dense-last-turn": args.encoder is None,
+        "clap": args.features is None,
+        "two-tower": not learnt and args.two_tower is None,
+        "rerank": not learnt,
+    }
+    return tuple(name for name in BASELINES if not lacks_source.get(name))
+
+
 def _sources(
     args: argparse.Namespace, catalog: "Catalog", learnt: "tuple[Conversation, ...]"
 ) -> "BaselineSources | None":
@@ -212,15 +216,25 @@ def _sources(
     )
 
 
-def _check_targets(args: argparse.Namespace) -> None:
-    """Refuse what cannot be written to before the work is done.
+def _check_arguments(args: argparse.Namespace) -> None:
+    """Refuse what has no model to be about, or cannot be written to, before the work is done.
 
     Raises:
-        InputError: If a target cannot be written to.
+        InputError: If a model is needed and none is named, or a target cannot be written to.
         ArtifactError: If the report would replace something else.
     """
+    from talkplay_hf.evaluation.model_index import dataset_type
     from talkplay_hf.hub import files
 
+    if args.model == NO_MODEL and (args.matching or args.replies or args.card):
+        raise InputError("--matching, --replies and --card are about a model; name one")
+    if args.card:
+        dataset_type(args.card)
+        folder = Path(args.model)
+        if not (folder / files.CARD).is_file() and files.folder_kind(folder) != "model":
+            raise InputError(
+                f"{folder}: is no model folder and has no {files.CARD} to put the figures into"
+            )
     if args.out and Path(args.out).is_dir():
         raise InputError(f"{args.out}: is a folder; name a file to write the report to")
     if args.report:

@@ -1,16 +1,16 @@
 """The commands about models: train, build, chat, serve, doctor."""
 
 import argparse
-import os
 import sys
 from pathlib import Path
 from typing import Any
 
-from talkplay_hf import __version__
 from talkplay_hf.cli import arguments as take
 from talkplay_hf.cli import evaluation
+from talkplay_hf.cli.doctor import run_doctor
+from talkplay_hf.cli.hub import served_flags
 from talkplay_hf.cli.show import column_mapping, emit, progress_bars
-from talkplay_hf.errors import InputError, TalkPlayError
+from talkplay_hf.errors import TalkPlayError
 
 
 def add_commands(commands: take.Commands) -> None:
@@ -48,6 +48,10 @@ def add_commands(commands: take.Commands) -> None:
         'talkplay chat model --once "play some slow jazz" --json',
     )
     sub.add_argument("model", help="model folder or Hub id")
+    sub.add_argument(
+        "--catalog",
+        help="another catalogue with the model's codebooks: tokenizer or model folder, or Hub id",
+    )
     sub.add_argument("--once", metavar="TEXT", help="answer this one request and end")
     sub.add_argument("--tracks", type=take.COUNT, default=1, help="tracks an answer (default 1)")
     sub.add_argument("--strategy", default="sample", choices=("sample", "rank"))
@@ -68,11 +72,22 @@ def add_commands(commands: take.Commands) -> None:
     sub = commands.add(
         "serve", run_serve, "Serve the chat page.", "talkplay serve my_recommender/model"
     )
-    sub.add_argument("model", help="model folder or Hub id")
-    sub.add_argument("--catalog", help="catalog folder with the audio clips")
+    sub.add_argument(
+        "models",
+        nargs="*",
+        metavar="model",
+        help="model folder or Hub id, or several to choose from; when left out, the model of the "
+        "demo world, which is made once in a few minutes",
+    )
+    served_flags(sub)
     sub.add_argument("--host", default="127.0.0.1", help="address (default 127.0.0.1)")
-    sub.add_argument("--port", type=int, default=7860, help="port (default 7860)")
+    sub.add_argument(
+        "--port", type=take.whole_number(1, 65535), default=7860, help="port (default 7860)"
+    )
     sub.add_argument("--open", action="store_true", help="open a browser")
+    sub.add_argument(
+        "--mcp", action="store_true", help="serve the endpoint as a tool for MCP clients too"
+    )
 
     sub = commands.add(
         "doctor", run_doctor, "Show versions, devices and missing extras.", "talkplay doctor"
@@ -110,7 +125,7 @@ def run_build(args: argparse.Namespace) -> None:
         progress=progress_bars(),
     )
     own = Path(args.source).is_dir() and Path(args.source).resolve() != paths.catalog.resolve()
-    clips = f" --catalog {args.source}" if own else ""
+    clips = f" --audio {args.source}" if own else ""
     print(f"Done. Chat:  talkplay chat {paths.model}")
     print(f"      Serve: talkplay serve {paths.model}{clips}")
 
@@ -121,7 +136,7 @@ def run_chat(args: argparse.Namespace) -> None:
     from talkplay_hf.recommend.answers import Recommendation
     from talkplay_hf.recommend.recommender import Recommender
 
-    recommender = Recommender.from_pretrained(args.model, int8=args.int8)
+    recommender = Recommender.from_pretrained(args.model, catalog=args.catalog, int8=args.int8)
     options = {
         "strategy": args.strategy,
         "constraint": args.constraint,
@@ -146,17 +161,7 @@ def run_chat(args: argparse.Namespace) -> None:
 
     def facts(found: Recommendation) -> dict[str, Any]:
         return {
-            "tracks": [
-                {
-                    "track_id": track.track_id,
-                    "title": track.title,
-                    "artist": track.artist,
-                    "album": track.album,
-                    "release_date": track.release_date,
-                    "tags": list(track.tags),
-                }
-                for track in found.tracks
-            ],
+            "tracks": [track.brief() for track in found.tracks],
             "reply": found.reply,
             "codes": [list(codes) for codes in found.codes],
             "scores": list(found.scores),
@@ -194,68 +199,19 @@ def run_chat(args: argparse.Namespace) -> None:
 
 def run_serve(args: argparse.Namespace) -> None:
     """Serve the chat page."""
-    import importlib.util
+    from importlib import import_module
 
-    from talkplay_hf.hub import files
+    from talkplay_hf.cli.demo import demo_model
+    from talkplay_hf.hub.space import page_folder
 
-    here = Path(__file__).parent.parent
-    candidates = (here / "_space" / "app.py", here.parent / "space" / "app.py")
-    path = next((path for path in candidates if path.exists()), None)
-    if path is None:
-        raise InputError("the chat page is not part of this installation")
-    spec = importlib.util.spec_from_file_location("talkplay_space", path)
-    assert spec is not None
-    assert spec.loader is not None
-    page = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = page
-    spec.loader.exec_module(page)
-    catalog = args.catalog
-    if catalog is None and (Path(args.model).parent / "catalog" / files.MANIFEST).exists():
-        catalog = str(Path(args.model).parent / "catalog")
-    page.launch(args.model, catalog=catalog, host=args.host, port=args.port, open_browser=args.open)
-
-
-def run_doctor(args: argparse.Namespace) -> None:
-    """Say what is installed."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    def installed(name: str) -> str | None:
-        try:
-            return version(name)
-        except PackageNotFoundError:
-            return None
-
-    core = (
-        "torch", "transformers", "trl", "datasets", "huggingface-hub", "accelerate", "gradio",
-        "scikit-learn", "safetensors", "orjson",
-    )  # fmt: skip
-    extras = {
-        "eval": ("bm25s",),
-        "features": ("gensim", "sentence-transformers"),
-        "audio": ("librosa", "soundfile", "soxr", "tinytag"),
-        "plots": ("matplotlib",),
-        "speed": ("numba",),
-        "synthesis": ("datasketch", "gguf"),
-        "lora": ("peft",),
-        "tracking": ("trackio", "tensorboard"),
-    }
-    facts: dict[str, Any] = {
-        "talkplay_hf": __version__,
-        "python": sys.version.split()[0],
-        "cpus": os.cpu_count(),
-        "packages": {name: installed(name) for name in core},
-        "extras": {
-            extra: {name: installed(name) for name in names} for extra, names in extras.items()
-        },
-    }
-    if facts["packages"]["torch"]:
-        import torch
-
-        facts["gpu"] = torch.cuda.get_device_name(0) if torch.cuda.is_available() else None
-    lines = [f"talkplay_hf {__version__} on Python {facts['python']}, {facts['cpus']} CPUs"]
-    lines += [f"{name}: {found or 'MISSING'}" for name, found in facts["packages"].items()]
-    for extra, names in facts["extras"].items():
-        for name, found in names.items():
-            lines.append(f"{name}: {found or f'absent; pip install talkplay-hf[{extra}]'}")
-    lines.append(f"GPU: {facts.get('gpu') or 'none, models run on the CPU'}")
-    emit(facts, "\n".join(lines), args.json)
+    sys.path.insert(0, str(page_folder()))
+    start = import_module("talkplay_space.start")
+    start.launch(
+        args.models or [str(demo_model())],
+        catalogs=args.catalog,
+        audio=args.audio,
+        host=args.host,
+        port=args.port,
+        open_browser=args.open,
+        mcp=args.mcp,
+    )

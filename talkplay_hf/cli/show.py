@@ -7,20 +7,20 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from talkplay_hf.errors import InputError
+from talkplay_hf.evaluation.page.text import showable
 
-_BARS: dict[str, Any] = {}
+# those that are open
+_bars: dict[str, Any] = {}
 
 
 def progress_bars() -> Callable[[str, int, int], None]:
     """A progress bar per activity, on stderr; none where that is not a terminal."""
     from tqdm.auto import tqdm
 
-    bars = _BARS
-
     def show(what: str, done: int, total: int) -> None:
-        bar = bars.get(what)
+        bar = _bars.get(what)
         if bar is None:
-            bar = bars[what] = tqdm(
+            bar = _bars[what] = tqdm(
                 total=total, desc=what, file=sys.stderr, dynamic_ncols=True, disable=None
             )
         bar.update(done - bar.n)
@@ -33,7 +33,8 @@ def progress_bars() -> Callable[[str, int, int], None]:
 def emit(value: Any, text: str, as_json: bool) -> None:
     """Print a value as JSON, or its text; of several processes the first one speaks."""
     if os.environ.get("RANK", "0") == "0":
-        print(json.dumps(value, ensure_ascii=False, indent=2) if as_json else text)
+        shown = json.dumps(value, ensure_ascii=False, indent=2) if as_json else text
+        print(showable(shown))
 
 
 def pairs(texts: Sequence[str] | None, option: str, form: str) -> dict[str, str]:
@@ -58,5 +59,5 @@ def column_mapping(texts: Sequence[str] | None, option: str = "--column") -> dic
 
 def close_bars() -> None:
     """Close the progress bars that are still open."""
-    while _BARS:
-        _BARS.popitem()[1].close()
+    while _bars:
+        _bars.popitem()[1].close()

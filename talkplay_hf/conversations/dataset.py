@@ -1,10 +1,11 @@
-"""The conversations folder: a dataset repo with one Parquet file a split, a card and a manifest.
+"""The conversations folder: a dataset repo with one Parquet table a split, a card and a manifest.
 
 `train.parquet`, `validation.parquet` and `test.parquet` hold conversations, in the order in which
-they came; a split without any has no file. `quarantine.parquet` holds the answers of a language
-model that were refused. The front matter of `README.md` names the files of each split, so that
-`datasets.load_dataset(folder)` and the viewer of the Hub read the folder as it is, and
-`load_dataset(folder, "quarantine")` the refused answers.
+they came; a split without any has no file, and a large one several, see `hub.shards`. Each row says
+how it was made and under which licence, so that rows of several folders can be mixed.
+`quarantine.parquet` holds the answers of a language model that were refused. The front matter of
+`README.md` names the files of each split, so that `datasets.load_dataset(folder)` and the viewer of
+the Hub read the folder as it is, and `load_dataset(folder, "quarantine")` the refused answers.
 """
 
 import contextlib
@@ -13,56 +14,25 @@ import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from talkplay_hf.catalog.constraints import Constraint
-from talkplay_hf.catalog.schema import ROLES, Conversation, Message
+from talkplay_hf.catalog.schema import Conversation
 from talkplay_hf.conversations.checks.verdict import REASONS
-from talkplay_hf.errors import ArtifactError, InputError
-from talkplay_hf.hub import cards, files
+from talkplay_hf.conversations.schema import (
+    CONVERSATION_SCHEMA,
+    OPTIONAL_COLUMNS,
+    QUARANTINE_SCHEMA,
+    from_row,
+    to_row,
+)
+from talkplay_hf.errors import ArtifactError, InputError, first_line
+from talkplay_hf.hub import files, shards
+from talkplay_hf.hub.cards import conversations as cards
 
 # Conversations a row group, and the most of a split that are held in memory.
 ROWS = 2000
-_CONSTRAINT = pa.struct([("field", pa.string()), ("op", pa.string()), ("value", pa.string())])
-CONVERSATION_SCHEMA = pa.schema(
-    [
-        ("conversation_id", pa.string()),
-        ("playlist_id", pa.string()),
-        ("split", pa.string()),
-        (
-            "messages",
-            pa.list_(
-                pa.struct(
-                    [
-                        ("role", pa.string()),
-                        ("content", pa.string()),
-                        ("track_id", pa.string()),
-                        ("source", pa.string()),
-                        ("constraints", pa.list_(_CONSTRAINT)),
-                        ("intents", pa.list_(pa.string())),
-                        ("liked", pa.list_(pa.string())),
-                    ]
-                )
-            ),
-        ),
-        ("language", pa.string()),
-    ]
-)
-QUARANTINE_SCHEMA = pa.schema(
-    [
-        ("piece_id", pa.string()),
-        ("playlist_id", pa.string()),
-        ("split", pa.string()),
-        ("attempts", pa.int64()),
-        ("reasons", pa.list_(pa.string())),
-        ("details", pa.list_(pa.string())),
-        ("answer", pa.string()),
-    ]
-)
 # What `datasets` takes for the name of a split.
 _SPLIT = re.compile(r"\w+")
 _QUARANTINE = files.QUARANTINE.removesuffix(".parquet")
@@ -78,7 +48,9 @@ class ConversationWriter:
         folder (`str` or `Path`): The folder to make; an older conversations folder is replaced.
         made_from (`Mapping[str, str]`): SHA-256 of each input, by name.
         facts: JSON values for the manifest and the card, see `cards.conversations_card`. More can
-            be put into the attribute `facts` until the block ends.
+            be put into the attribute `facts` until the block ends. Conversations that do not say
+            how they were made get it from the facts `simulator` or `generator`, and their licence
+            from the fact `license`, as those stand when the conversation is added.
 
     Raises:
         ArtifactError: If the folder holds something else.
@@ -105,13 +77,8 @@ class ConversationWriter:
         self._stack.push(self._end)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._stack.__exit__(kind, error, trace)
+    def __exit__(self, *error: Any) -> None:
+        self._stack.__exit__(*error)
 
     def add(self, conversation: Conversation) -> None:
         """Add a conversation to its split.
@@ -127,7 +94,10 @@ class ConversationWriter:
                     "of a split; use train, validation or test"
                 )
             self._splits[split] = Counter()
-        self._table(split, CONVERSATION_SCHEMA).add(_row(conversation))
+        row = to_row(conversation)
+        row["provenance"] = row["provenance"] or _made_by(self.facts)
+        row["license"] = row["license"] or self.facts.get("license")
+        self._table(split, CONVERSATION_SCHEMA).add(row)
         counts = self._splits[split]
         counts["conversations"] += 1
         counts["turns"] += sum(message.role == "music" for message in conversation.messages)
@@ -149,7 +119,7 @@ class ConversationWriter:
                 f"a quarantined answer has {sorted(row)}; it needs {QUARANTINE_SCHEMA.names}"
             )
         self._table(_QUARANTINE, QUARANTINE_SCHEMA).add(dict(row))
-        self._reasons.update(set(row["reasons"]))
+        self._reasons.update(set(row["reasons"] or ()))
 
     @property
     def counts(self) -> dict[str, Any]:
@@ -164,23 +134,18 @@ class ConversationWriter:
 
     def _table(self, name: str, schema: pa.Schema) -> "_Table":
         if name not in self._tables:
-            self._tables[name] = _Table(self._aside / f"{name}.parquet", schema)
+            self._tables[name] = _Table(self._aside, name, schema)
         return self._tables[name]
 
-    def _end(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def _end(self, kind: type[BaseException] | None, *_: object) -> None:
         """Runs before the folder is renamed, or removed where there was an error."""
         try:
             if kind is None:
                 for table in self._tables.values():
-                    table.flush()
+                    table.close()
         finally:
             for table in self._tables.values():
-                table.close()
+                table.discard()
         if kind is not None:
             return
         counts = self.counts
@@ -208,14 +173,14 @@ class ConversationWriter:
 
 
 class _Table:
-    """A Parquet file that is written row group by row group."""
+    """A table that is written row group by row group."""
 
-    def __init__(self, path: Path, schema: pa.Schema) -> None:
-        self.path = path
+    def __init__(self, folder: Path, name: str, schema: pa.Schema) -> None:
+        self.name = name
         self.schema = schema
         self.rows = 0
         self._waiting: list[dict[str, Any]] = []
-        self._writer = pq.ParquetWriter(path, schema, compression="zstd")
+        self._writer = shards.TableWriter(folder, name, schema)
 
     def add(self, row: dict[str, Any]) -> None:
         self._waiting.append(row)
@@ -230,14 +195,18 @@ class _Table:
             table = pa.Table.from_pylist(self._waiting, schema=self.schema)
         except (pa.ArrowException, UnicodeEncodeError) as error:
             raise InputError(
-                f"{self.path.stem}: rows {self.rows - len(self._waiting)} to {self.rows - 1} "
-                f"cannot be written ({error})"
+                f"{self.name}: rows {self.rows - len(self._waiting)} to {self.rows - 1} "
+                f"cannot be written ({first_line(error)})"
             ) from None
-        self._writer.write_table(table)
+        self._writer.write(table)
         self._waiting = []
 
     def close(self) -> None:
+        self.flush()
         self._writer.close()
+
+    def discard(self) -> None:
+        self._writer.discard()
 
 
 def save_conversations(
@@ -301,10 +270,10 @@ def iter_conversations(
     folder = Path(folder)
     manifest = files.read_manifest(folder, "conversations")
     found = manifest.get("splits")
-    if not isinstance(found, dict):
+    if not isinstance(found, dict) or not all(map(_SPLIT.fullmatch, found)):
         raise ArtifactError(f"{folder / files.MANIFEST}: does not say which splits there are")
     names = [name for name in cards.split_order(found) if splits is None or name in splits]
-    return (one for name in names for one in _read_split(folder / f"{name}.parquet"))
+    return (one for name in names for one in _read_split(folder, name))
 
 
 def load_quarantine(folder: str | Path) -> list[dict[str, Any]]:
@@ -316,72 +285,45 @@ def load_quarantine(folder: str | Path) -> list[dict[str, Any]]:
     folder = Path(folder)
     if not files.read_manifest(folder, "conversations").get("quarantined"):
         return []
-    return [row for rows in _batches(folder / files.QUARANTINE, QUARANTINE_SCHEMA) for row in rows]
+    return [row for rows in _batches(folder, _QUARANTINE, QUARANTINE_SCHEMA) for row in rows]
 
 
-def _row(conversation: Conversation) -> dict[str, Any]:
-    return {
-        "conversation_id": conversation.conversation_id,
-        "playlist_id": conversation.playlist_id,
-        "split": conversation.split,
-        "messages": [
-            {
-                "role": message.role,
-                "content": message.content,
-                "track_id": message.track_id,
-                "source": message.source,
-                "constraints": [
-                    {"field": c.field, "op": c.op, "value": c.value} for c in message.constraints
-                ],
-                "intents": list(message.intents),
-                "liked": list(message.liked),
-            }
-            for message in conversation.messages
-        ],
-        "language": conversation.language,
-    }
+def _made_by(facts: Mapping[str, Any]) -> str | None:
+    """How all conversations of a folder were made, in a word or two."""
+    if facts.get("generator"):
+        told = facts["generator"]
+        if not isinstance(told, Mapping):
+            return str(told)
+        name = told.get("model") or told.get("kind")
+        return None if name is None else str(name)
+    return "simulator" if facts.get("simulator") else None
 
 
-def _read_split(path: Path) -> Iterator[Conversation]:
-    for rows in _batches(path, CONVERSATION_SCHEMA):
+def _read_split(folder: Path, name: str) -> Iterator[Conversation]:
+    where = folder / f"{name}.parquet"
+    for rows in _batches(folder, name, CONVERSATION_SCHEMA):
         for row in rows:
-            one = _read(row, path)
-            if one.split != path.stem:
-                raise ArtifactError(f"{path}: {one.conversation_id}: is of the split {one.split!r}")
+            one = from_row(row, str(where))
+            if one.split != name:
+                raise ArtifactError(
+                    f"{where}: {one.conversation_id}: is of the split {one.split!r}"
+                )
             yield one
 
 
-def _batches(path: Path, schema: pa.Schema) -> Iterator[list[dict[str, Any]]]:
-    try:
-        with pq.ParquetFile(path) as file:
-            missing = [name for name in schema.names if name not in file.schema_arrow.names]
-            if missing:
-                raise ArtifactError(f"{path}: has no column {', '.join(missing)}")
-            for batch in file.iter_batches(ROWS, columns=schema.names):
-                table = pa.Table.from_batches([batch]).select(schema.names)
-                yield table.cast(schema).to_pylist()
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise ArtifactError(f"{path}: cannot be read ({error})") from None
-
-
-def _read(row: dict[str, Any], path: Path) -> Conversation:
-    where = f"{path}: {row['conversation_id']}"
-    rows = row.pop("messages")
-    if row["conversation_id"] is None or row["split"] is None or rows is None:
-        raise ArtifactError(f"{where}: has no conversation_id, no split or no messages")
-    messages = []
-    for message in rows:
-        if message["role"] not in ROLES:
-            raise ArtifactError(f"{where}: unknown role {message['role']!r}")
+def _batches(folder: Path, name: str, schema: pa.Schema) -> Iterator[list[dict[str, Any]]]:
+    where = folder / f"{name}.parquet"
+    for batch in shards.iter_batches(folder, name, ROWS, schema.names):
+        known = {*batch.schema.names, *OPTIONAL_COLUMNS}
+        missing = [one for one in schema.names if one not in known]
+        if missing:
+            raise ArtifactError(f"{where}: has no column {', '.join(missing)}")
+        columns = [
+            batch[one.name] if one.name in batch.schema.names else pa.nulls(len(batch), one.type)
+            for one in schema
+        ]
         try:
-            message["constraints"] = tuple(Constraint(**c) for c in message["constraints"] or ())
-        except InputError as error:
-            raise ArtifactError(f"{where}: {error}") from None
-        message["content"] = message["content"] or ""
-        message["intents"] = tuple(message["intents"] or ())
-        # null in folders that were written before there was such a column
-        liked = message["liked"] = tuple(message["liked"] or ())
-        if liked and (message["role"] != "music" or None in liked):
-            raise ArtifactError(f"{where}: only music has further liked tracks, each with an id")
-        messages.append(Message(**message))
-    return Conversation(messages=tuple(messages), **row)
+            table = pa.table(columns, names=schema.names)
+            yield table.cast(schema).to_pylist()
+        except (pa.ArrowException, ValueError) as error:
+            raise ArtifactError(f"{where}: cannot be read ({first_line(error)})") from None

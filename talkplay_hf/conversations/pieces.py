@@ -27,7 +27,7 @@ ORDERS = ("playlist", "shuffled")
 ACTS_PER_PIECE = 2
 TOPICS_PER_PIECE = 2
 # acts that need a track which the user does not want
-_AGAINST = frozenset({"reject", "change"})
+_NEED_NEGATIVES = frozenset({"reject", "change"})
 _TRIES = 30
 _LONGEST_ID = 80
 
@@ -85,13 +85,18 @@ class PieceOptions:
         if self.order not in ORDERS:
             raise ConfigError(f"order {self.order!r}: must be one of {ORDERS}")
         for name, least in (("size", 1), ("negatives", 0), ("fewest", 1)):
-            _check_count(name, getattr(self, name), least)
+            check_count(name, getattr(self, name), least)
         for name in ("playlists", "pieces"):
             if getattr(self, name) is not None:
-                _check_count(name, getattr(self, name), 1)
+                check_count(name, getattr(self, name), 1)
 
 
-def _check_count(name: str, value: object, least: int) -> None:
+def check_count(name: str, value: object, least: int) -> None:
+    """Refuse an option that is no whole number, or too small a one.
+
+    Raises:
+        ConfigError: If it is.
+    """
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise ConfigError(f"{name} {value!r}: must be a whole number of at least {least}")
 
@@ -281,7 +286,7 @@ class _IntentDraw:
         )
 
     def draw(self, piece: np.ndarray, negatives: bool, rng: np.random.Generator) -> tuple[str, ...]:
-        acts = [name for name in self._acts if negatives or name not in _AGAINST]
+        acts = [name for name in self._acts if negatives or name not in _NEED_NEGATIVES]
         enough = self._supports[:, piece].sum(axis=1) >= min(2, len(piece))
         topics = [name for name, fine in zip(self._topics, enough, strict=True) if fine]
         return (

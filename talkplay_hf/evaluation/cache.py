@@ -54,12 +54,10 @@ class ChunkStore:
     def write(self, chunk: str, arrays: Arrays) -> None:
         """Keep the arrays of a chunk."""
         path = self._path(chunk)
-        if not path.parent.exists():
+        if not (path.parent / IDENTITY).exists():
             files.write_json(path.parent / IDENTITY, self._identity)
         whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-        aside = path.with_suffix(".aside")
-        aside.write_bytes(save(whole))
-        files.put_in_place(aside, path)
+        files.write_bytes(path, save(whole))
 
     def _path(self, chunk: str) -> Path:
         return self._folder / f"{chunk}.safetensors"

@@ -42,7 +42,6 @@ DEFAULT_BASELINES = (
 )
 EXAMPLES = 12
 SPOKEN = "talkplay-replies"
-TRAINING_REPORT = "training_report.json"
 
 
 def evaluate(
@@ -99,17 +98,9 @@ def evaluate(
         InputError: If an argument cannot be used or no turn is left to evaluate.
         MissingExtraError: If a baseline needs a package that is not installed.
     """
-    for argument, number, least in (
-        ("limit", limit, 1),
-        ("k", k, 1),
-        ("resamples", resamples, 1),
-        ("seed", seed, 0),
-        ("bootstrap_seed", bootstrap_seed, 0),
-        ("replies", replies, 0),
-        ("examples", examples, 0),
-    ):
-        if number is not None and number < least:
-            raise InputError(f"{argument} {number}: must be at least {least}")
+    _check_least(1, limit=limit, k=k, resamples=resamples)
+    _check_least(0, seed=seed, bootstrap_seed=bootstrap_seed, replies=replies, examples=examples)
+    baselines = list(dict.fromkeys(baselines))
     for name in baselines:
         if name not in BASELINES:
             raise InputError(f"baseline {name!r}: must be one of {', '.join(BASELINES)}")
@@ -145,7 +136,7 @@ def evaluate(
     tasks += [systems.baseline(one, everything, learn, identity, processes) for one in baselines]
     done = run_tasks(tasks, counted, cache=Path(cache) if cache else None, processes=processes)
 
-    names = [MODEL, *baselines] if source is not None else list(baselines)
+    names = [MODEL, *baselines] if source is not None else baselines
     outcomes = {name: Outcomes.join(done[name]) for name in names}
     said: dict[int, Reply] = {}
     fit = {name: found.fit for name, found in outcomes.items()}
@@ -206,9 +197,15 @@ def evaluate(
             example(counted[number], catalog, said.get(number, Reply()), others, number)
             for number in shown
         ],
-        training=None if source is None else source.side_file(TRAINING_REPORT),
+        training=None if source is None else source.side_file(files.TRAINING_REPORT),
         codebooks=None if source is None else source.side_file(files.CODEBOOK_HEALTH),
     )
+
+
+def _check_least(least: int, **numbers: int | None) -> None:
+    for name, number in numbers.items():
+        if number is not None and number < least:
+            raise InputError(f"{name} {number}: must be at least {least}")
 
 
 def _sources(

@@ -63,12 +63,12 @@ class Figures:
 
     @cached_property
     def _values(self) -> dict[str, dict[str, FloatArray]]:
-        return {name: ranking_metrics(o.ranks, self._k) for name, o in self._outcomes.items()}
+        return self._metrics(self._outcomes)
 
     @property
     def ranking(self) -> Table:
         """The ranking metrics of each system."""
-        return self._table(None)
+        return _table(self._interval, self._values)
 
     def with_all(self, turns: Sequence[Turn], outcomes: Mapping[str, Outcomes]) -> Table:
         """The ranking metrics over other turns.
@@ -77,14 +77,7 @@ class Figures:
             turns (`Sequence[Turn]`): The turns.
             outcomes (`Mapping[str, Outcomes]`): By system, what it did on each of them.
         """
-        interval = self._bootstrap(turns)
-        return {
-            name: {
-                metric: interval.figure(values)
-                for metric, values in ranking_metrics(found.ranks, self._k).items()
-            }
-            for name, found in outcomes.items()
-        }
+        return _table(self._bootstrap(turns), self._metrics(outcomes))
 
     def differences(self, model: str, others: Sequence[str]) -> dict[str, dict[str, Difference]]:
         """One system minus each of the others, turn by turn.
@@ -146,13 +139,10 @@ class Figures:
         Args:
             kinds (`Mapping[str, numpy.ndarray]`): By name, which turns, bool of shape `(turns,)`.
         """
-        return {name: self._table(turns) for name, turns in kinds.items()}
+        return {name: _table(self._interval, self._values, turns) for name, turns in kinds.items()}
 
-    def _table(self, turns: BoolArray | None) -> Table:
-        return {
-            name: {m: self._interval.figure(value, turns) for m, value in metrics.items()}
-            for name, metrics in self._values.items()
-        }
+    def _metrics(self, outcomes: Mapping[str, Outcomes]) -> dict[str, dict[str, FloatArray]]:
+        return {name: ranking_metrics(found.ranks, self._k) for name, found in outcomes.items()}
 
     def _difference(
         self, ours: FloatArray, theirs: FloatArray, turns: BoolArray | None = None
@@ -164,6 +154,17 @@ class Figures:
     def _bootstrap(self, turns: Sequence[Turn]) -> ClusterBootstrap:
         names = [turn.conversation for turn in turns]
         return ClusterBootstrap(names, resamples=self._resamples, seed=self.seed)
+
+
+def _table(
+    interval: ClusterBootstrap,
+    values: Mapping[str, Mapping[str, FloatArray]],
+    turns: BoolArray | None = None,
+) -> Table:
+    return {
+        name: {metric: interval.figure(value, turns) for metric, value in metrics.items()}
+        for name, metrics in values.items()
+    }
 
 
 def reply_figures(

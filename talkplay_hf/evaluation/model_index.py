@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from talkplay_hf.errors import ArtifactError, InputError, first_line
 from talkplay_hf.evaluation.report import MODEL
 from talkplay_hf.hub import files
+from talkplay_hf.hub.cards import write_card
+from talkplay_hf.hub.cards.seal import is_ours, seal
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
@@ -74,11 +76,12 @@ def eval_results(report: Mapping[str, Any], dataset_name: str) -> "list[EvalResu
 def add_results(model_folder: str | Path, report: Mapping[str, Any], dataset_name: str) -> None:
     """Put the figures of a report into the card of a model.
 
-    Earlier results of the same dataset name are replaced, all others are kept, and so is every
-    word of the card below its front matter.
+    Earlier results of the same dataset name are replaced, all others are kept. A card that was
+    generated is generated anew with the table of the figures; in one that a person wrote or edited,
+    every word below the front matter is kept. A model folder without a card gets one.
 
     Args:
-        model_folder (`str` or `Path`): The model's folder, with its card.
+        model_folder (`str` or `Path`): The model's folder.
         report (`Mapping[str, Any]`): What `EvaluationReport.to_dict` gives.
         dataset_name (`str`): What the conversations are called.
 
@@ -90,6 +93,8 @@ def add_results(model_folder: str | Path, report: Mapping[str, Any], dataset_nam
 
     path = Path(model_folder) / files.CARD
     results = eval_results(report, dataset_name)
+    if not path.exists() and files.folder_kind(Path(model_folder)) == "model":
+        write_card(model_folder)
     try:
         # line ends stay as they are
         text = path.read_bytes().decode("utf-8-sig")
@@ -101,10 +106,9 @@ def add_results(model_folder: str | Path, report: Mapping[str, Any], dataset_nam
         raise ArtifactError(f"{path}: cannot be read ({first_line(error)})") from None
     # without front matter the library warns and starts one, and a list or a text in its place or
     # broken YAML is an error
-    if not text.startswith("---"):
-        text = "---\n{}\n---\n" + text
+    with_front = text if text.startswith("---") else "---\n{}\n---\n" + text
     try:
-        card = ModelCard(text)
+        card = ModelCard(with_front)
     except Exception as error:
         raise ArtifactError(
             f"{path}: its front matter cannot be read ({first_line(error)}); mend it first"
@@ -115,7 +119,12 @@ def add_results(model_folder: str | Path, report: Mapping[str, Any], dataset_nam
     others = [one for one in data.eval_results or [] if one.dataset_type != kind]
     data.eval_results = [*others, *results]
     data.model_name = data.model_name or Path(model_folder).resolve().name
-    files.write_text(path, str(card))
+    if not is_ours(text):
+        files.write_text(path, str(card))
+        return
+    files.write_text(path, seal(str(card)))
+    if files.folder_kind(Path(model_folder)) == "model":
+        write_card(model_folder)
 
 
 def dataset_type(name: str) -> str:

@@ -12,7 +12,6 @@ import numpy as np
 
 from talkplay_hf.catalog.matcher import ConstraintMatcher
 from talkplay_hf.catalog.schema import Catalog
-from talkplay_hf.evaluation.baselines.base import ScoredTrack
 from talkplay_hf.evaluation.metrics.ranking import (
     BoolArray,
     FloatArray,
@@ -22,6 +21,7 @@ from talkplay_hf.evaluation.metrics.ranking import (
 )
 from talkplay_hf.evaluation.metrics.requests import top1_share
 from talkplay_hf.evaluation.turns import Turn
+from talkplay_hf.recommend.answers import ScoredTrack
 
 # the lists that are described as lists have ten places
 TOP = 10

@@ -1,7 +1,7 @@
 """The systems of an evaluation as tasks: the model's rankings and answers, and the baselines."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +12,7 @@ import numpy as np
 from talkplay_hf.catalog.constraints import satisfied
 from talkplay_hf.catalog.matcher import ConstraintMatcher
 from talkplay_hf.catalog.schema import MODALITIES, Catalog
-from talkplay_hf.errors import ArtifactError, InputError, first_line
+from talkplay_hf.errors import InputError
 from talkplay_hf.evaluation.baselines.base import BaselineSources, RankingModel
 from talkplay_hf.evaluation.baselines.registry import make_baseline
 from talkplay_hf.evaluation.cache import folder_hash
@@ -29,6 +29,7 @@ from talkplay_hf.evaluation.run import Run, Task
 from talkplay_hf.evaluation.turns import Turn
 from talkplay_hf.features.shards import Processes
 from talkplay_hf.hub import files
+from talkplay_hf.hub.pull import fetch
 from talkplay_hf.recommend.options import RankingOptions
 
 # turns that go through a model together
@@ -64,20 +65,15 @@ class ModelSource:
         """The folder of its files; `None` for an object.
 
         Raises:
-            ArtifactError: If there is no such folder and no such repository.
+            InputError: If it is no folder and cannot be the name of a repository.
+            HubError: If there is no such repository.
         """
         if not isinstance(self._model, str | Path):
             return None
         if Path(self._model).is_dir():
             return Path(self._model)
-        from huggingface_hub import snapshot_download
-
-        try:
-            return Path(snapshot_download(str(self._model)))
-        except (OSError, ValueError) as error:
-            raise ArtifactError(
-                f"the model {str(self._model)!r} cannot be loaded: {first_line(error)}"
-            ) from None
+        # all files, since what a run depends on is the hash of all of them
+        return fetch(str(self._model), repo_type="model", allow=("*",))
 
     @cached_property
     def hash(self) -> str | None:
@@ -154,21 +150,16 @@ class Systems:
             own = replace(sources, device=processes.device) if processes.count > 1 else sources
             ranker = make_baseline(name, own)
 
-            def run(chunk: Sequence[int], turns: Sequence[Turn]) -> Arrays:
-                size = int(np.clip(DENSE // len(self.catalog), 1, BATCH))
-                parts = []
-                for at in range(0, len(turns), size):
-                    some = turns[at : at + size]
-                    scores = ranker.scores([turn.history for turn in some])
-                    seeds = self._seeds(chunk[at : at + size])
-                    parts.append(
-                        dense_outcomes(
-                            scores, some, seeds, self.matcher, exclude_played=self.exclude_played
-                        ).arrays()
-                    )
-                return Outcomes.join(parts).arrays()
+            def rank(some: Sequence[int], turns: Sequence[Turn]) -> Outcomes:
+                return dense_outcomes(
+                    ranker.scores([turn.history for turn in turns]),
+                    turns,
+                    self._seeds(some),
+                    self.matcher,
+                    exclude_played=self.exclude_played,
+                )
 
-            return run
+            return _in_batches(rank, int(np.clip(DENSE // len(self.catalog), 1, BATCH)))
 
         return Task(name, numbers, {**self._identity, "sources": dict(identity)}, prepare)
 
@@ -194,29 +185,23 @@ class Systems:
         def prepare() -> Run:
             recommender = model.recommender
 
-            def run(chunk: Sequence[int], turns: Sequence[Turn]) -> Arrays:
-                parts = []
-                for at in range(0, len(turns), BATCH):
-                    some, own = turns[at : at + BATCH], chunk[at : at + BATCH]
-                    lists = recommender.rank_batch(
-                        [list(turn.history) for turn in some],
-                        exclude_played=self.exclude_played,
-                        seeds=[self.seed + number for number in own],
-                        **how,
-                    )
-                    parts.append(
-                        list_outcomes(
-                            lists,
-                            some,
-                            self._seeds(own),
-                            self.matcher,
-                            self.catalog,
-                            exclude_played=self.exclude_played,
-                        ).arrays()
-                    )
-                return Outcomes.join(parts).arrays()
+            def rank(some: Sequence[int], turns: Sequence[Turn]) -> Outcomes:
+                lists = recommender.rank_batch(
+                    [list(turn.history) for turn in turns],
+                    exclude_played=self.exclude_played,
+                    seeds=[self.seed + number for number in some],
+                    **how,
+                )
+                return list_outcomes(
+                    lists,
+                    turns,
+                    self._seeds(some),
+                    self.matcher,
+                    self.catalog,
+                    exclude_played=self.exclude_played,
+                )
 
-            return run
+            return _in_batches(rank, BATCH)
 
         return Task(name, numbers, {**self._identity, "model": model.hash, **how}, prepare)
 
@@ -248,7 +233,7 @@ class Systems:
                     for one in found:
                         played = [self.catalog.row(track.track_id) for track in one.tracks]
                         rows.append(played[0] if played else NONE)
-                        texts.append(str(getattr(one, "reply", "")))
+                        texts.append(one.reply)
                 text = np.frombuffer(json.dumps(texts).encode(), np.uint8)
                 return {"row": np.array(rows, dtype=np.int64), "text": text}
 
@@ -303,6 +288,19 @@ class Systems:
 
     def _seeds(self, numbers: Sequence[int]) -> list[tuple[int, int]]:
         return [(self.seed, number) for number in numbers]
+
+
+def _in_batches(rank: Callable[[Sequence[int], Sequence[Turn]], Outcomes], size: int) -> Run:
+    """What runs a chunk of turns, so many at a time."""
+
+    def run(numbers: Sequence[int], turns: Sequence[Turn]) -> Arrays:
+        parts = [
+            rank(numbers[at : at + size], turns[at : at + size]).arrays()
+            for at in range(0, len(turns), size)
+        ]
+        return Outcomes.join(parts).arrays()
+
+    return run
 
 
 def read_replies(parts: Sequence[Arrays]) -> list[Reply]:

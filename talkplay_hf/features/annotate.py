@@ -1,13 +1,14 @@
 """What the sound of a catalog tells: lyrics, captions, tempo and key, as a table to join."""
 
+import contextlib
 import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +24,7 @@ from talkplay_hf.features.shards import Failure, Processes
 from talkplay_hf.features.sound import Clip, clip_names, load_sound
 from talkplay_hf.features.transcribe import Transcriber
 from talkplay_hf.hub import files
+from talkplay_hf.hub.held import held
 
 SHARD_TRACKS = 64
 GROUP = 64  # shards a row group
@@ -54,13 +56,17 @@ class Annotations:
     failures: list[Failure]
 
 
+# A sample rate in Hz, and what makes the values of the columns out of a sound of that rate.
+_Listener = tuple[int, Callable[[np.ndarray], tuple[Any, ...]]]
+
+
 @dataclass(frozen=True)
 class _Job:
     """One kind of listening: which columns it fills, from which part of the file."""
 
     columns: tuple[str, ...]
     clip: Clip
-    load: Callable[[], tuple[int, Callable[[np.ndarray], dict[str, Any]]]]
+    load: Callable[[], _Listener]
 
 
 def annotate(
@@ -105,69 +111,65 @@ def annotate(
     jobs = _jobs(lyrics, caption, rhythm, processes)
     names = clip_names(catalog)
     if not any(names):
-        raise InputError("no track of the catalog names a local audio file in its column 'audio'")
+        raise InputError(
+            "no track of the catalog names a local audio file in its column 'audio'; bring them in "
+            "with `talkplay import CATALOG NEW --audio-dir FOLDER`"
+        )
     asked = [part and asdict(part) for part in (lyrics, caption)]
     identity = json.dumps([__version__, asked, rhythm, catalog.track_ids, names])
     digest = hashlib.sha256(identity.encode()).hexdigest()[:16]
     work = out.parent / f".{out.name}.{digest}"
     starts = range(0, len(catalog), SHARD_TRACKS)
-    for number, start in enumerate(starts):
-        if number % processes.count != processes.rank:
-            continue
-        if progress is not None and processes.rank == 0:
-            progress("listening to tracks", start, len(catalog))
-        path = work / f"{number:06d}.parquet"
-        if not path.exists():
-            rows = range(start, min(start + SHARD_TRACKS, len(catalog)))
-            table = _shard(catalog, names, rows, jobs, on_error)
-            work.mkdir(parents=True, exist_ok=True)
-            _write_aside(path, [table])
-    processes.wait()
-    paths = [work / f"{number:06d}.parquet" for number in range(len(starts))]
-    failures = [failure for path in paths for failure in _failures(path)]
-    done = sum(pq.read_metadata(path).num_rows for path in paths) - len(failures)
-    processes.wait()
-    if processes.rank == 0:
-        _write_aside(out, _groups(paths))
-        _write_failures(out.with_suffix(".failures.parquet"), failures)
-        shutil.rmtree(work)
-        if progress is not None:
-            progress("listening to tracks", len(catalog), len(catalog))
-    processes.wait()
+    with held(out) if processes.rank == 0 else contextlib.nullcontext():
+        for number, start in enumerate(starts):
+            if number % processes.count != processes.rank:
+                continue
+            if progress is not None and processes.rank == 0:
+                progress("listening to tracks", start, len(catalog))
+            path = work / f"{number:06d}.parquet"
+            if not path.exists():
+                rows = range(start, min(start + SHARD_TRACKS, len(catalog)))
+                table = _shard(catalog, names, rows, jobs, on_error)
+                work.mkdir(parents=True, exist_ok=True)
+                _write_aside(path, [table])
+        processes.wait()
+        paths = [work / f"{number:06d}.parquet" for number in range(len(starts))]
+        failures = [failure for path in paths for failure in _failures(path)]
+        done = sum(pq.read_metadata(path).num_rows for path in paths) - len(failures)
+        processes.wait()
+        if failures and on_error == "stop":  # in shards of an earlier run, which went on
+            _stop_at(failures[0])
+        if processes.rank == 0:
+            _write_aside(out, _groups(paths))
+            _write_failures(out.with_suffix(".failures.parquet"), failures)
+            shutil.rmtree(work)
+            if progress is not None:
+                progress("listening to tracks", len(catalog), len(catalog))
+        processes.wait()
     return Annotations(out, done, names.count(None), failures)
 
 
 def _jobs(
     lyrics: Transcriber | None, caption: Captioner | None, rhythm: bool, processes: Processes
 ) -> list[_Job]:
+    def loading(model: Any, values: Callable[[Any], tuple[Any, ...]]) -> Callable[[], _Listener]:
+        @cache
+        def load() -> _Listener:
+            rate, hear = model.load(processes.device)
+            return rate, lambda sound: values(hear(sound))
+
+        return load
+
     jobs = []
     if lyrics is not None:
-
-        def words() -> tuple[int, Callable[[np.ndarray], dict[str, Any]]]:
-            rate, hear = lyrics.load(processes.device)
-
-            def heard(sound: np.ndarray) -> dict[str, Any]:
-                found = hear(sound)
-                return {
-                    "lyrics": found.text,
-                    "language": found.language,
-                    "instrumental": found.instrumental,
-                }
-
-            return rate, heard
-
-        jobs.append(_Job(("lyrics", "language", "instrumental"), Clip("start", None), cache(words)))
+        columns: tuple[str, ...] = ("lyrics", "language", "instrumental")
+        jobs.append(_Job(columns, Clip("start", None), loading(lyrics, astuple)))
     if caption is not None:
-
-        def sentence() -> tuple[int, Callable[[np.ndarray], dict[str, Any]]]:
-            rate, describe = caption.load(processes.device)
-            return rate, lambda sound: {"caption": describe(sound)}
-
         clip = Clip(caption.clip_start, caption.clip_seconds)
-        jobs.append(_Job(("caption",), clip, cache(sentence)))
+        jobs.append(_Job(("caption",), clip, loading(caption, lambda text: (text,))))
     if rhythm:
         columns = ("tempo", "key", "key_confidence")
-        jobs.append(_Job(columns, Clip(), lambda: (RATE, lambda s: asdict(estimate_rhythm(s)))))
+        jobs.append(_Job(columns, Clip(), lambda: (RATE, lambda s: astuple(estimate_rhythm(s)))))
     if not jobs:
         raise ConfigError("nothing to annotate: ask for lyrics, captions or rhythm")
     return jobs
@@ -186,10 +188,11 @@ def _shard(
         try:
             for job in jobs:
                 rate, hear = job.load()
-                entry |= hear(load_sound(root / name, rate, job.clip))
+                values = hear(load_sound(root / name, rate, job.clip))
+                entry |= zip(job.columns, values, strict=True)
         except (InputError, OSError) as error:
             if on_error == "stop":
-                raise InputError(f"track {entry['track_id']!r} in row {row}: {error}") from None
+                _stop_at(Failure(row, entry["track_id"], str(error)))
             entry |= {"failure": str(error)}
         found.append(entry)
     schema = pa.schema(
@@ -197,6 +200,10 @@ def _shard(
         + [(name, TYPES[name]) for job in jobs for name in job.columns]
     )
     return pa.Table.from_pylist(found, schema=schema)
+
+
+def _stop_at(failure: Failure) -> NoReturn:
+    raise InputError(f"track {failure.track_id!r} in row {failure.row}: {failure.reason}") from None
 
 
 def _failures(path: Path) -> list[Failure]:

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-import pyarrow as pa
 from scipy.io import wavfile
 from scipy.signal import stft
 
+from talkplay_hf.catalog.cells import is_number
 from talkplay_hf.catalog.schema import Catalog
-from talkplay_hf.errors import InputError
-from talkplay_hf.features.encoders import Run
+from talkplay_hf.errors import InputError, first_line
+from talkplay_hf.features.shards import ShardedRun
 from talkplay_hf.features.sound import can_read_sound, clip_names, load_sound
 from talkplay_hf.features.store import ModalityVectors, absent
 
@@ -39,7 +39,7 @@ class Descriptors:
 
     modalities: ClassVar[tuple[str, ...]] = ("audio",)
 
-    def encode(self, catalog: Catalog, modality: str, run: Run) -> ModalityVectors:
+    def encode(self, catalog: Catalog, modality: str, run: ShardedRun) -> ModalityVectors:
         """The vectors of one modality for every track of a catalog, in catalog order.
 
         Raises:
@@ -68,13 +68,13 @@ class Descriptors:
         return standardise(made, run, columns=used)
 
 
-def standardise(made: ModalityVectors, run: Run, **facts: np.ndarray) -> ModalityVectors:
+def standardise(made: ModalityVectors, run: ShardedRun, **facts: np.ndarray) -> ModalityVectors:
     """Bring every dimension to mean 0 and spread 1 over the tracks that a fit may see.
 
     Args:
         made (`ModalityVectors`): The vectors, `[n, d]`.
-        run (`Run`): Gives `fit_on` and what was fitted before; keeps `mean` and `spread`, both
-            `[d]` float64.
+        run (`ShardedRun`): Gives `fit_on` and what was fitted before; keeps `mean` and `spread`,
+            both `[d]` float64.
         facts (`np.ndarray`): What else to keep.
     """
     fitted = run.fitted()
@@ -125,12 +125,8 @@ def _numeric_columns(catalog: Catalog) -> list[str]:
         for name in DESCRIPTOR_COLUMNS
         if name in catalog.tracks.column_names
         and catalog.tracks[name].null_count < len(catalog)
-        and _is_number(catalog.tracks.schema.field(name).type)
+        and is_number(catalog.tracks.schema.field(name).type)
     ]
-
-
-def _is_number(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
 
 
 def _column_vectors(catalog: Catalog, columns: list[str]) -> ModalityVectors:
@@ -198,7 +194,7 @@ def _read_wav(path: str | Path) -> tuple[int, np.ndarray]:
     except FileNotFoundError:
         raise InputError(f"{path}: no such audio file") from None
     except Exception as error:  # a damaged header can fail anywhere in the parser
-        raise InputError(f"{path}: cannot be read as WAV ({error})") from None
+        raise InputError(f"{path}: cannot be read as WAV ({first_line(error)})") from None
     sound = samples.astype(np.float64)
     if samples.dtype == np.uint8:
         sound = (sound - 128) / 128

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from talkplay_hf.errors import ConfigError
+from talkplay_hf.errors import ConfigError, first_line
 
 PROMPT = (
     "Describe this piece of music in one or two sentences: its genre, mood, instruments and vocals."
@@ -69,7 +69,8 @@ class Captioner:
                 model = kind.from_pretrained(self.model, revision=self.revision, dtype=self.dtype)
                 processor = AutoProcessor.from_pretrained(self.model, revision=self.revision)
         except (OSError, ValueError) as error:
-            raise ConfigError(f"the model {self.model!r} cannot be loaded: {error}") from None
+            why = first_line(error)
+            raise ConfigError(f"the model {self.model!r} cannot be loaded: {why}") from None
         if kind is None or not hasattr(processor, "feature_extractor"):
             raise ConfigError(
                 f"{self.model!r} is a {config.model_type} model, which cannot write about sound"

@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from talkplay_hf.catalog.schema import Catalog
-from talkplay_hf.errors import ConfigError
+from talkplay_hf.errors import ConfigError, first_line
 from talkplay_hf.features.cooccurrence import unit_rows
-from talkplay_hf.features.encoders import Run
+from talkplay_hf.features.shards import ShardedRun
 from talkplay_hf.features.sound import Clip, clip_loader, clip_names, windows
 from talkplay_hf.features.store import ModalityVectors
 
@@ -40,7 +40,7 @@ class Clap:
     clip_start: str | float = "middle"
     clip_seconds: float | None = 30.0
 
-    def encode(self, catalog: Catalog, modality: str, run: Run) -> ModalityVectors:
+    def encode(self, catalog: Catalog, modality: str, run: ShardedRun) -> ModalityVectors:
         """The vectors of every track, `[n, projection_dim]`, in catalog order.
 
         Raises:
@@ -65,7 +65,8 @@ class Clap:
             extractor = AutoFeatureExtractor.from_pretrained(self.model, revision=self.revision)
             model = ClapModel.from_pretrained(self.model, revision=self.revision)
         except (OSError, ValueError) as error:
-            raise ConfigError(f"the model {self.model!r} cannot be loaded: {error}") from None
+            why = first_line(error)
+            raise ConfigError(f"the model {self.model!r} cannot be loaded: {why}") from None
         return extractor, model.to(device).eval()
 
 

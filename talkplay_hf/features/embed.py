@@ -1,5 +1,6 @@
 """From a catalog folder to a features folder: one vector per track and modality."""
 
+import contextlib
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
@@ -30,6 +31,7 @@ from talkplay_hf.features.store import (
 )
 from talkplay_hf.features.vectors_file import read_vectors
 from talkplay_hf.hub import files
+from talkplay_hf.hub.held import held
 
 Progress = Callable[[str, int, int], None]
 VECTORS_FILE = "vectors-file"
@@ -93,7 +95,8 @@ def embed(
     Raises:
         ConfigError: If the config has an unknown modality, encoder or option.
         InputError: If the catalog has no tracks, or one fails and `on_error` is `"stop"`.
-        ArtifactError: If `out` holds something else, or shards do not fit together.
+        ArtifactError: If `out` holds something else, another process is writing it, or shards do
+            not fit together.
         LeakageError: If an encoder was fitted on a cold track.
     """
     out = Path(out)
@@ -105,41 +108,43 @@ def embed(
     plan = _Plan(catalog, config or {}, vectors or {}, like, dim, seed)
     work = out.parent / f".{out.name}.shards"
     processes = Processes(device)
-    if processes.rank == 0 and not catalog.fingerprint:
-        shutil.rmtree(work, ignore_errors=True)  # of a catalog in memory nobody knows what it was
-    processes.wait()
-    finished: dict[str, Path] = {}
-    for number, modality in enumerate(MODALITIES):
-        if progress is not None and processes.rank == 0:
-            progress("embedding modalities", number, len(MODALITIES))
-        folder = work / f"{modality}-{plan.key(modality)}"
-        finished[modality] = folder
-        if _is_finished(folder, stop=on_error == "stop"):
-            continue
-        run = ShardedRun(
-            modality,
-            catalog.track_ids,
-            folder,
-            seed,
-            plan.fit_on,
-            processes,
-            stop=on_error == "stop",
-            earlier=plan.earlier_state(modality),
-            report=progress,
-        )
-        if processes.rank == 0 or plan.is_shared(modality):
-            folder.mkdir(parents=True, exist_ok=True)
-            made = plan.make(modality, run)
-            if plan.is_shared(modality):
-                processes.wait()  # the others still read the shards that are cleared away now
-            if processes.rank == 0:
-                _finish(folder, made, run, plan.configs[modality], plan.fit(modality, run))
-    if processes.rank == 0:
-        _assemble(out, catalog, finished, plan)
-        shutil.rmtree(work)
-        if progress is not None:
-            progress("embedding modalities", len(MODALITIES), len(MODALITIES))
-    processes.wait()
+    with held(out) if processes.rank == 0 else contextlib.nullcontext():
+        if processes.rank == 0 and not catalog.fingerprint:
+            # of a catalog in memory nobody knows what it was
+            shutil.rmtree(work, ignore_errors=True)
+        processes.wait()
+        finished: dict[str, Path] = {}
+        for number, modality in enumerate(MODALITIES):
+            if progress is not None and processes.rank == 0:
+                progress("embedding modalities", number, len(MODALITIES))
+            folder = work / f"{modality}-{plan.key(modality)}"
+            finished[modality] = folder
+            if _is_finished(folder, stop=on_error == "stop"):
+                continue
+            run = ShardedRun(
+                modality,
+                catalog.track_ids,
+                folder,
+                seed,
+                plan.fit_on,
+                processes,
+                stop=on_error == "stop",
+                earlier=plan.earlier_state(modality),
+                report=progress,
+            )
+            if processes.rank == 0 or plan.is_shared(modality):
+                folder.mkdir(parents=True, exist_ok=True)
+                made = plan.make(modality, run)
+                if plan.is_shared(modality):
+                    processes.wait()  # the others still read the shards that are cleared away now
+                if processes.rank == 0:
+                    _finish(folder, made, run, plan.configs[modality], plan.fit(modality, run))
+        if processes.rank == 0:
+            _assemble(out, catalog, finished, plan)
+            shutil.rmtree(work)
+            if progress is not None:
+                progress("embedding modalities", len(MODALITIES), len(MODALITIES))
+        processes.wait()
     return load_features(out)[1]
 
 

@@ -1,90 +1,19 @@
 """The encoders of the modalities: one small protocol, each encoder chosen by name in a config.
 
 An encoder is a frozen dataclass whose fields are its options. What it needs of the run (device,
-seed, resumable batches, what was fitted before) it asks of the `Run` that is handed to it.
+seed, resumable batches, what was fitted before) it asks of the `ShardedRun` that is handed to it.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import MISSING, asdict, fields
 from importlib import import_module
 from typing import Any, ClassVar, Protocol, get_args, get_type_hints
 
-import numpy as np
-
 from talkplay_hf.catalog.schema import MODALITIES, Catalog
 from talkplay_hf.errors import ConfigError
+from talkplay_hf.features.shards import ShardedRun
 from talkplay_hf.features.store import ModalityVectors
-
-
-class Run(Protocol):
-    """What an encoder may ask of the embedding run.
-
-    Attributes:
-        device (`str`): Where a model should run: `"cpu"`, `"cuda"`, `"cuda:1"`, `"mps"`.
-        seed (`int`): Seed of everything that draws.
-        fit_on (`np.ndarray` of shape `[n]`, bool): Tracks that a trained part may see (no cold
-            ones).
-    """
-
-    seed: int
-    fit_on: np.ndarray
-
-    @property
-    def device(self) -> str:
-        """See above."""
-        ...
-
-    def map_tracks(
-        self,
-        inputs: Sequence[Any],
-        encode: Callable[[list[Any]], np.ndarray],
-        *,
-        load: Callable[[Any], Any] | None = None,
-        batch_size: int = 32,
-    ) -> ModalityVectors:
-        """Encode the inputs of all tracks in fixed batches, resumable shard by shard.
-
-        Args:
-            inputs (`Sequence`): Strings, paths or tuples of them, one a track, in catalog order;
-                `None` where the modality is missing. Files are taken to stay the same while a
-                run is unfinished.
-            encode (`Callable`): From the loaded inputs of a batch to `[b, d]` float32.
-            load (`Callable`, *optional*): From one input to what `encode` takes. What it raises
-                (`InputError`, `OSError`) is counted against that track, or stops the run, by
-                option of the run.
-            batch_size (`int`): Tracks a batch.
-        """
-        ...
-
-    def reject(self, row: int, reason: str) -> None:
-        """Count a track whose input cannot be used, or stop the run, by option of the run.
-
-        Raises:
-            InputError: If the run stops at the first such track.
-        """
-        ...
-
-    def fitted(self) -> dict[str, np.ndarray] | None:
-        """What an earlier run kept, where this run applies it to other tracks; else `None`."""
-        ...
-
-    def keep(self, arrays: Mapping[str, np.ndarray], *, seen: np.ndarray | None = None) -> None:
-        """Keep what was fitted beside the vectors, as `<modality>.encoder.safetensors`.
-
-        Args:
-            arrays (`Mapping[str, np.ndarray]`): What was fitted; may be empty.
-            seen (`np.ndarray` of shape `[n]`, bool, *optional*): The tracks that the fit saw;
-                `fit_on` when left out. Its hash goes into the manifest.
-
-        Raises:
-            LeakageError: If the fit saw a track outside `fit_on`.
-        """
-        ...
-
-    def progress(self, what: str, done: int, total: int) -> None:
-        """Tell how far the work is."""
-        ...
 
 
 class Encoder(Protocol):
@@ -92,7 +21,7 @@ class Encoder(Protocol):
 
     modalities: ClassVar[tuple[str, ...]]
 
-    def encode(self, catalog: Catalog, modality: str, run: Run) -> ModalityVectors:
+    def encode(self, catalog: Catalog, modality: str, run: ShardedRun) -> ModalityVectors:
         """The vectors of one modality for every track of a catalog, in catalog order."""
         ...
 
@@ -136,13 +65,15 @@ def make_encoder(
             the encoder cannot serve the modality.
     """
     if modality not in MODALITIES:
-        raise ConfigError(f"{modality!r} is no modality; they are {', '.join(MODALITIES)}")
+        raise ConfigError(f"{modality!r:.200} is no modality; they are {', '.join(MODALITIES)}")
     if not isinstance(config, str | Mapping | None):
-        raise ConfigError(f"{modality}: an encoder is a name or a mapping, not {config!r}")
+        raise ConfigError(f"{modality}: an encoder is a name or a mapping, not {config!r:.200}")
     options: dict[str, Any] = {"encoder": config} if isinstance(config, str) else dict(config or {})
     name = options.pop("encoder", DEFAULTS[modality])
     if not isinstance(name, str) or name not in ENCODERS:
-        raise ConfigError(f"{modality}: unknown encoder {name!r}; there are {', '.join(ENCODERS)}")
+        raise ConfigError(
+            f"{modality}: unknown encoder {name!r:.200}; there are {', '.join(ENCODERS)}"
+        )
     module, _, noun = ENCODERS[name].partition(":")
     encoder = getattr(import_module(module), noun)
     if modality not in encoder.modalities:
@@ -154,11 +85,12 @@ def make_encoder(
     for option, value in options.items():
         if option not in known:
             raise ConfigError(
-                f"{modality}: {name} has no option {option!r}; it has {', '.join(known) or 'none'}"
+                f"{modality}: {name} has no option {option!r:.200}; "
+                f"it has {', '.join(known) or 'none'}"
             )
         wrong = _problem(value, get_args(types[option]) or (types[option],))
         if wrong:
-            raise ConfigError(f"{modality}: {name}: {option} is {value!r}; it must be {wrong}")
+            raise ConfigError(f"{modality}: {name}: {option} is {value!r:.200}; it must be {wrong}")
     if dim is not None and "dim" in known:
         options.setdefault("dim", dim)
     required = [field.name for field in fields(encoder) if field.default is MISSING]

@@ -10,7 +10,7 @@ from talkplay_hf.catalog.schema import Catalog
 from talkplay_hf.catalog.splits import training_playlists
 from talkplay_hf.errors import ConfigError, MissingExtraError
 from talkplay_hf.features.cooccurrence import unit_rows
-from talkplay_hf.features.encoders import Run
+from talkplay_hf.features.shards import ShardedRun
 from talkplay_hf.features.store import ModalityVectors, absent
 
 MAX_WORDS = 10_000  # gensim cuts what is longer
@@ -51,7 +51,7 @@ class Item2Vec:
         if self.window != "whole" and not (isinstance(self.window, int) and self.window > 0):
             raise ConfigError(f"window is a positive number or 'whole', not {self.window!r}")
 
-    def encode(self, catalog: Catalog, modality: str, run: Run) -> ModalityVectors:
+    def encode(self, catalog: Catalog, modality: str, run: ShardedRun) -> ModalityVectors:
         """The playlist vectors, `[n, dim]`, rows of length 1."""
         try:
             from gensim.models import Word2Vec

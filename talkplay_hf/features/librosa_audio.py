@@ -7,7 +7,7 @@ import numpy as np
 
 from talkplay_hf.catalog.schema import Catalog
 from talkplay_hf.features.audio import standardise
-from talkplay_hf.features.encoders import Run
+from talkplay_hf.features.shards import ShardedRun
 from talkplay_hf.features.sound import Clip, clip_loader, clip_names, import_librosa
 from talkplay_hf.features.store import ModalityVectors
 
@@ -32,7 +32,7 @@ class LibrosaDescriptors:
     clip_start: str | float = "middle"
     clip_seconds: float | None = 30.0
 
-    def encode(self, catalog: Catalog, modality: str, run: Run) -> ModalityVectors:
+    def encode(self, catalog: Catalog, modality: str, run: ShardedRun) -> ModalityVectors:
         """The vectors of every track, `[n, 112]`, in catalog order."""
         load = clip_loader(catalog, RATE, Clip(self.clip_start, self.clip_seconds))
         made = run.map_tracks(

@@ -7,8 +7,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from talkplay_hf.catalog.schema import Catalog
-from talkplay_hf.errors import ConfigError, MissingExtraError
-from talkplay_hf.features.encoders import TEXT, Run
+from talkplay_hf.errors import ConfigError, MissingExtraError, first_line
+from talkplay_hf.features.encoders import TEXT
+from talkplay_hf.features.shards import ShardedRun
 from talkplay_hf.features.store import ModalityVectors
 from talkplay_hf.features.templates import render_texts
 
@@ -45,7 +46,7 @@ class SentenceEncoder:
         if self.dtype not in ("float32", "bfloat16", "float16"):
             raise ConfigError(f"dtype is float32, bfloat16 or float16, not {self.dtype!r}")
 
-    def encode(self, catalog: Catalog, modality: str, run: Run) -> ModalityVectors:
+    def encode(self, catalog: Catalog, modality: str, run: ShardedRun) -> ModalityVectors:
         """The vectors of one text modality, `[n, d]` with the model's dimension."""
         texts = render_texts(catalog, modality, self.template)
         # loaded with the first batch: a run whose shards are all finished needs no model
@@ -81,7 +82,8 @@ class SentenceEncoder:
                 model_kwargs={"dtype": self.dtype},
             )
         except (OSError, ValueError) as error:
-            raise ConfigError(f"the model {self.model!r} cannot be loaded: {error}") from None
+            why = first_line(error)
+            raise ConfigError(f"the model {self.model!r} cannot be loaded: {why}") from None
         if self.max_seq_length is not None:
             model.max_seq_length = self.max_seq_length
         return model.eval()

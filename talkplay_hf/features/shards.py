@@ -108,7 +108,7 @@ class Processes:
 
 @dataclass
 class ShardedRun:
-    """The `Run` of one modality, with its shards in a work folder.
+    """What an encoder may ask of the run of one modality, with its shards in a work folder.
 
     Args:
         modality (`str`): The modality.
@@ -150,10 +150,15 @@ class ShardedRun:
         return dict(self.earlier) if self.earlier is not None else None
 
     def keep(self, arrays: Mapping[str, np.ndarray], *, seen: np.ndarray | None = None) -> None:
-        """Keep what was fitted, and which tracks the fit saw (`fit_on` when left out).
+        """Keep what was fitted beside the vectors, as `<modality>.encoder.safetensors`.
+
+        Args:
+            arrays (`Mapping[str, np.ndarray]`): What was fitted; may be empty.
+            seen (`np.ndarray` of shape `[n]`, bool, *optional*): The tracks that the fit saw;
+                `fit_on` when left out. Its hash goes into the manifest.
 
         Raises:
-            LeakageError: If the fit saw a track that it may not see.
+            LeakageError: If the fit saw a track outside `fit_on`.
         """
         self.seen = (self.fit_on if seen is None else seen).copy()
         leaked = np.flatnonzero(self.seen & ~self.fit_on)
@@ -171,7 +176,7 @@ class ShardedRun:
             self.report(what, done, total)
 
     def reject(self, row: int, reason: str) -> None:
-        """Count a track whose input cannot be used; see `Run.reject`."""
+        """Count a track whose input cannot be used, or stop the run, see `fail`."""
         self.fail(Failure(row, self.track_ids[row], reason))
 
     def fail(self, failure: Failure) -> None:
@@ -194,7 +199,16 @@ class ShardedRun:
         load: Callable[[Any], Any] | None = None,
         batch_size: int = 32,
     ) -> ModalityVectors:
-        """Encode the inputs of all tracks shard by shard; see `Run.map_tracks`.
+        """Encode the inputs of all tracks in fixed batches, resumable shard by shard.
+
+        Args:
+            inputs (`Sequence`): Strings, paths or tuples of them, one a track, in catalog order;
+                `None` where the modality is missing. Files are taken to stay the same while a
+                run is unfinished.
+            encode (`Callable`): From the loaded inputs of a batch to `[b, d]` float32.
+            load (`Callable`, *optional*): From one input to what `encode` takes. What it raises
+                (`InputError`, `OSError`) is counted against that track, or stops the run.
+            batch_size (`int`): Tracks a batch.
 
         Raises:
             InputError: If a track fails and the run stops at that, or `encode` gives another
@@ -309,9 +323,7 @@ def _write_shard(
 ) -> None:
     failures = json.dumps(failed)
     metadata = {"crc32": _checksum(vectors, present, failures), "failures": failures}
-    aside = path.with_suffix(".aside")
-    aside.write_bytes(save({"vectors": vectors, "present": present}, metadata))
-    files.put_in_place(aside, path)
+    files.write_bytes(path, save({"vectors": vectors, "present": present}, metadata))
 
 
 def _is_whole(path: Path, rows: int) -> bool:

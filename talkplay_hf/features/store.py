@@ -1,16 +1,15 @@
 """The features folder: one safetensors file a modality, with the track order."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from talkplay_hf.catalog.schema import MODALITIES
-from talkplay_hf.errors import ArtifactError, InputError
+from talkplay_hf.errors import ArtifactError, InputError, first_line
 from talkplay_hf.hub import files
 
 TRACK_ORDER = "track_ids.json"
@@ -81,10 +80,18 @@ def write_vectors(
             the last block, so `rows` may fill it.
     """
     with Path(path).open("wb") as handle:
-        handle.write(_header(shape))
-        for block in rows:
-            handle.write(np.ascontiguousarray(block, dtype="<f4").data)
-        handle.write(np.ascontiguousarray(present, dtype=bool).data)
+        for part in file_parts(rows, shape, present):
+            handle.write(part)
+
+
+def file_parts(
+    rows: Iterable[np.ndarray], shape: tuple[int, int], present: np.ndarray
+) -> Iterator[bytes | memoryview]:
+    """What a vectors file consists of, in order, see `write_vectors`."""
+    yield _header(shape)
+    for block in rows:
+        yield np.ascontiguousarray(block, dtype="<f4").data
+    yield np.ascontiguousarray(present, dtype=bool).data
 
 
 def create_vectors(path: str | Path, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
@@ -127,7 +134,7 @@ def open_vectors(path: str | Path) -> ModalityVectors:
             vectors = np.memmap(path, "<f4", mode="r", offset=8 + length + begin, shape=shape)
         return ModalityVectors(vectors, present)
     except (SafetensorError, OSError, KeyError) as error:
-        raise ArtifactError(f"{path}: cannot be read ({error})") from None
+        raise ArtifactError(f"{path}: cannot be read ({first_line(error)})") from None
     except InputError as error:
         raise ArtifactError(f"{path}: {error}") from None
 
@@ -136,21 +143,6 @@ def save_vectors(path: str | Path, made: ModalityVectors) -> None:
     """Write a vectors file from vectors that may themselves lie in a file."""
     n, d = made.vectors.shape
     write_vectors(path, (block for _, block in blocks(made.vectors)), (n, d), made.present)
-
-
-def save_features(
-    folder: str | Path,
-    track_ids: Sequence[str],
-    modalities: Mapping[str, ModalityVectors],
-    made_from: Mapping[str, str],
-    **facts: Any,
-) -> None:
-    """Write a features folder atomically; `facts` go into its manifest."""
-    with files.staged_folder(folder, "features") as aside:
-        for name, modality in modalities.items():
-            save_vectors(aside / f"{name}.safetensors", modality)
-        write_track_order(aside, track_ids)
-        files.write_manifest(aside, "features", made_from, **facts)
 
 
 def write_track_order(folder: Path, track_ids: Sequence[str]) -> None:

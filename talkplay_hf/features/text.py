@@ -12,7 +12,8 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 
 from talkplay_hf.catalog.schema import Catalog
 from talkplay_hf.features.cooccurrence import unit_rows
-from talkplay_hf.features.encoders import TEXT, Run
+from talkplay_hf.features.encoders import TEXT
+from talkplay_hf.features.shards import ShardedRun
 from talkplay_hf.features.store import ModalityVectors, absent
 from talkplay_hf.features.templates import render_texts
 
@@ -37,16 +38,16 @@ class TfidfSvd:
     max_features: int = 200_000
     template: str = "terms"
 
-    def encode(self, catalog: Catalog, modality: str, run: Run) -> ModalityVectors:
+    def encode(self, catalog: Catalog, modality: str, run: ShardedRun) -> ModalityVectors:
         """The vectors of one text modality, `[n, dim]`."""
         rendered = render_texts(catalog, modality, self.template)
         texts = [text or "" for text in rendered]
         fitted = run.fitted()
         if fitted is None:
-            seen = run.fit_on & np.array([bool(text.strip()) for text in texts], dtype=bool)
             fitted = self._fit(texts, run.fit_on, run.seed)
             if fitted is not None:
-                run.keep(fitted, seen=seen)
+                has_text = np.array([text is not None for text in rendered], dtype=bool)
+                run.keep(fitted, seen=run.fit_on & has_text)
         if fitted is None:
             made = absent(len(texts))
         else:

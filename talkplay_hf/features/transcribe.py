@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from talkplay_hf.errors import ConfigError
+from talkplay_hf.errors import ConfigError, first_line
 from talkplay_hf.features.sound import windows
 
 CHUNK_SECONDS = 30  # what Whisper hears at once
@@ -97,7 +97,8 @@ class Transcriber:
                 dtype=self.dtype,
             )
         except (OSError, ValueError) as error:
-            raise ConfigError(f"the model {self.model!r} cannot be loaded: {error}") from None
+            why = first_line(error)
+            raise ConfigError(f"the model {self.model!r} cannot be loaded: {why}") from None
         kind = whisper.model.config.model_type
         if kind != "whisper":
             raise ConfigError(f"{self.model!r} is a {kind} model; lyrics need a Whisper model")

@@ -5,6 +5,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from safetensors import SafetensorError, safe_open
 
-from talkplay_hf.errors import InputError
+from talkplay_hf.errors import InputError, first_line
 from talkplay_hf.features.shards import Failure
 from talkplay_hf.features.store import BLOCK, ModalityVectors, absent, create_vectors, open_vectors
 
@@ -79,9 +80,11 @@ def read_vectors(
         raise
     except (
         pa.ArrowException, SafetensorError, zipfile.BadZipFile, zlib.error,
-        OSError, EOFError, ValueError, KeyError,
+        OSError, EOFError, ValueError, KeyError, TypeError, OverflowError, MemoryError,
+        # of the header of a .npy file, which is read as a literal of Python
+        SyntaxError, TokenError, RecursionError,
     ) as error:  # fmt: skip
-        raise InputError(f"{path}: cannot be read ({error})") from None
+        raise InputError(f"{path}: cannot be read ({first_line(error)})") from None
     if target is None:
         return absent(len(track_ids)), unknown
     del target  # flushes
@@ -107,7 +110,8 @@ def _rows(path: Path, track_ids: Sequence[str]) -> Iterator[_Row]:
         if not zipfile.is_zipfile(path):  # NumPy would take other kinds of file too
             raise InputError(f"{path}: cannot be read (not a whole .npz archive)")
         with np.load(path, allow_pickle=False) as arrays:
-            array, found = arrays["vectors"], dict(arrays)
+            found = dict(arrays)
+        array = found["vectors"]
         ids = found["track_ids"].tolist() if "track_ids" in found else None
         return _array_rows(path, array, array.shape, track_ids, ids, found.get("present"))
     if path.suffix == ".safetensors":

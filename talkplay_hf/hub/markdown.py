@@ -7,6 +7,8 @@ from typing import Any
 _MOST_ROWS = 200
 # Longer lists are only counted.
 _MOST_NAMES = 30
+# control characters, halves of characters and marks that turn the direction of the text around
+_HIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
 
 
 def natural(name: str) -> list[tuple[bool, int, str]]:
@@ -56,8 +58,8 @@ def cell(value: Any) -> str:
         if plain and len(value) <= _MOST_NAMES:
             return ", ".join(map(cell, value))
         return f"{len(value):,} values"
-    text = " ".join(str(value).split())
+    text = " ".join(_HIDDEN.sub(" ", str(value)).split())
     text = text if len(text) <= 300 else text[:299] + "…"
-    for mark, safe in (("\\", "\\\\"), ("|", "\\|"), ("<", "&lt;"), ("`", "\\`")):
-        text = text.replace(mark, safe)
-    return text
+    # an underscore inside a word stands for itself
+    text = re.sub(r"[\\|`*~\[\]]|(?<!\w)_|_(?!\w)", r"\\\g<0>", text)
+    return re.sub(r"&(?=#?\w+;)", "&amp;", text).replace("<", "&lt;")

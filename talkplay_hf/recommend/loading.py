@@ -2,54 +2,87 @@
 
 import logging
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from talkplay_hf.catalog.schema import Catalog
 from talkplay_hf.errors import ArtifactError, InputError, first_line
 from talkplay_hf.hub import files
+from talkplay_hf.hub.weights import WEIGHTS
 from talkplay_hf.recommend.decoding.tree import why_unsupported
 from talkplay_hf.recommend.lookup import WeightedLookup
-from talkplay_hf.tokens.build import read_token_catalog
+from talkplay_hf.recommend.model_folder import CONFIG, check_config, reading
+from talkplay_hf.tokens.build import read_fitting_catalog
 from talkplay_hf.tokens.index import CatalogIndex
 from talkplay_hf.tokens.tokenizer import TalkPlayTokenizer
 
 logger = logging.getLogger(__name__)
 
 
-def load_model(
-    name: str, device: str | None, int8: bool, **kwargs: Any
-) -> tuple[PreTrainedModel, TalkPlayTokenizer]:
-    """Load weights and tokenizer of a model folder or Hub repository.
-
-    Args:
-        name (`str`): A folder, or a Hub id.
-        device (`str`, *optional*): Where to run; a GPU where there is one and `int8` is off.
-        int8 (`bool`): Run the linear layers on 8-bit integers.
-        kwargs: Passed to both `from_pretrained` calls.
+def check_options(device: str | None, int8: bool, kwargs: Mapping[str, Any]) -> None:
+    """Check what was asked for before anything is fetched or read.
 
     Raises:
-        ArtifactError: If it cannot be loaded.
-        InputError: If `int8` is asked for on another device than a CPU.
+        InputError: If the device cannot be used, `int8` is asked for on another one than a CPU, or
+            code or pickles that come with a model are to be run.
     """
-    if int8 and device not in (None, "cpu"):
-        raise InputError(f"int8 runs on a CPU, not on {device!r}")
+    if int8 and str(device or "cpu") != "cpu":
+        raise InputError(f"int8 runs on a CPU, not on {str(device)!r}")
     try:
-        tokenizer = TalkPlayTokenizer.from_pretrained(name, **kwargs)
-        model = AutoModelForCausalLM.from_pretrained(name, **kwargs)
-    except (OSError, ValueError, SafetensorError) as error:
-        first = first_line(error)
-        raise ArtifactError(f"the model {name!r} cannot be loaded: {first}") from None
+        torch.empty(0, device=device)
+    except Exception as error:  # of any kind, by what torch was built for
+        raise InputError(f"device {device!r}: cannot be used ({first_line(error)})") from None
+    if kwargs.get("trust_remote_code"):
+        raise InputError("trust_remote_code: code that comes with a model is never run")
+    for name in ("subfolder", "use_safetensors", "output_loading_info"):
+        if name in kwargs:
+            raise InputError(f"{name}: cannot be given here")
+
+
+def load_model(
+    folder: Path, device: str | None, int8: bool, *, tokenizer: TalkPlayTokenizer, **kwargs: Any
+) -> PreTrainedModel:
+    """Load the weights of a model folder.
+
+    Args:
+        folder (`Path`): The folder, its files checked.
+        device (`str`, *optional*): Where to run; a GPU where there is one and `int8` is off.
+        int8 (`bool`): Run the linear layers on 8-bit integers.
+        tokenizer (`TalkPlayTokenizer`): The tokenizer that the weights must have rows for.
+        kwargs: Passed to `AutoModelForCausalLM.from_pretrained`.
+
+    Raises:
+        ArtifactError: If they cannot be loaded; if one is missing and would start as random
+            numbers, or if one is there that the model has no place for.
+    """
+    check_config(folder, tokenizer)
+    with reading(folder, "the model"):
+        model, info = AutoModelForCausalLM.from_pretrained(
+            folder,
+            use_safetensors=True,
+            local_files_only=True,
+            output_loading_info=True,
+            **(kwargs | {"trust_remote_code": False}),
+        )
+    for what in ("missing", "mismatched", "unexpected"):
+        found = sorted(map(str, info[f"{what}_keys"]))
+        if found:
+            raise ArtifactError(
+                f"{folder / WEIGHTS}: the weights are not those of {CONFIG}: {found[0]} and "
+                f"{len(found) - 1} more are {what}"
+            )
     if int8:
-        return in_int8(model), tokenizer
+        return in_int8(model)
+    if "device_map" in kwargs:
+        return cast(PreTrainedModel, model)
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    return model.to(device), tokenizer
+    return cast(PreTrainedModel, model.to(device))
 
 
 def in_int8(model: PreTrainedModel) -> PreTrainedModel:
@@ -62,6 +95,25 @@ def in_int8(model: PreTrainedModel) -> PreTrainedModel:
             model.float(), {torch.nn.Linear}, dtype=torch.qint8
         )
     return quantized
+
+
+def load_tokenizer(name: str | Path, **kwargs: Any) -> TalkPlayTokenizer:
+    """Load a tokenizer with its codebooks and catalogue, from a folder or the Hub.
+
+    Args:
+        name (`str` or `Path`): The folder, or a Hub id.
+        kwargs: Passed to `TalkPlayTokenizer.from_pretrained`.
+
+    Raises:
+        ArtifactError: If it cannot be loaded.
+    """
+    try:
+        tokenizer: TalkPlayTokenizer = TalkPlayTokenizer.from_pretrained(str(name), **kwargs)
+    except (OSError, ValueError) as error:
+        raise ArtifactError(
+            f"the tokenizer {str(name)!r} cannot be loaded: {first_line(error)}"
+        ) from None
+    return tokenizer
 
 
 def check_belonging(model: PreTrainedModel, tokenizer: TalkPlayTokenizer) -> None:
@@ -81,16 +133,19 @@ def check_belonging(model: PreTrainedModel, tokenizer: TalkPlayTokenizer) -> Non
             "they do not belong together"
         )
     trained_with = getattr(model.config, "talkplay_codebook_hash", None)
-    if trained_with not in (None, tokenizer.config.codebook_hash):
+    wanted = tokenizer.config.codebook_hash
+    if trained_with not in (None, wanted):
         raise ArtifactError(
-            f"the model was trained with the codebooks {trained_with[:12]}…, the tokenizer has "
-            f"{tokenizer.config.codebook_hash[:12]}…: they do not belong together"
+            f"{tokenizer.side_file('talkplay_config_file')}: the model was trained with the "
+            f"codebooks {trained_with!s:.12}…, the tokenizer has {wanted!s:.12}…: they do not "
+            "belong together"
         )
-    found = files.sha256_file(tokenizer.side_file("codebooks_file"))
-    if found != tokenizer.config.codebook_hash:
+    path = tokenizer.side_file("codebooks_file")
+    found = files.sha256_file(path)
+    if found != wanted:
         raise ArtifactError(
-            f"{files.CODEBOOKS} ({found[:12]}…) is not the file that {files.TALKPLAY_CONFIG} "
-            f"names ({tokenizer.config.codebook_hash[:12]}…)"
+            f"{path}: ({found:.12}…) is not the file that {files.TALKPLAY_CONFIG} names "
+            f"({wanted!s:.12}…)"
         )
     reason = why_unsupported(model)
     if reason is not None:
@@ -108,12 +163,9 @@ def token_catalog(
     Raises:
         ArtifactError: If the catalogue is damaged or does not fit the codebooks.
     """
-    catalog, codes = read_token_catalog(tokenizer.side_file("token_catalog_file"))
+    file = tokenizer.side_file("token_catalog_file")
     sizes = tokenizer.config.codes
-    if codes.shape[1] != len(sizes):
-        raise ArtifactError(f"catalog.parquet has {codes.shape[1]} codes a track, not {len(sizes)}")
-    if ((codes < 0) | (codes >= np.asarray(sizes))).any():
-        raise ArtifactError("catalog.parquet has codes beyond the codebooks")
+    catalog, codes = read_fitting_catalog(file, sizes)
     path = tokenizer.init_kwargs.get("catalog_index_file")
     index = None
     if path and Path(path).exists():

@@ -1,10 +1,10 @@
 """How a chat is answered and how tracks are ranked."""
 
-import math
 from dataclasses import dataclass
 
 from talkplay_hf.errors import InputError
 from talkplay_hf.recommend.rules import Rules
+from talkplay_hf.recommend.values import check_flag, check_positive, whole_number
 from talkplay_hf.tokens.config import TEMPERATURE, TOP_P
 
 CONSTRAINTS = ("catalog", "grammar", "none")
@@ -52,21 +52,15 @@ class ChatOptions:
     names: bool = False
 
     def __post_init__(self) -> None:
-        if (
-            self.tracks < 1
-            or self.max_new_tokens < 0
-            or not 0 < self.temperature < math.inf
-            or not 0 < self.top_p <= 1
-        ):
-            raise InputError(
-                f"tracks {self.tracks}, max_new_tokens {self.max_new_tokens}, temperature "
-                f"{self.temperature}, top_p {self.top_p}: must be at least 1, at least 0, above 0, "
-                "and above 0 up to 1"
-            )
-        if self.constraint not in CONSTRAINTS:
-            raise InputError(f"constraint {self.constraint!r}: must be one of {CONSTRAINTS}")
-        if self.strategy not in STRATEGIES:
-            raise InputError(f"strategy {self.strategy!r}: must be one of {STRATEGIES}")
+        object.__setattr__(self, "tracks", whole_number("tracks", self.tracks, 1))
+        check_flag("exclude_played", self.exclude_played)
+        check_flag("names", self.names)
+        most = whole_number("max_new_tokens", self.max_new_tokens, 0)
+        object.__setattr__(self, "max_new_tokens", most)
+        check_positive("temperature", self.temperature)
+        check_positive("top_p", self.top_p, 1)
+        _check_choice("constraint", self.constraint, CONSTRAINTS)
+        _check_choice("strategy", self.strategy, STRATEGIES)
 
 
 @dataclass(frozen=True)
@@ -102,18 +96,16 @@ class RankingOptions:
     names: bool = False
 
     def __post_init__(self) -> None:
-        if self.strategy not in RANKINGS:
-            raise InputError(f"strategy {self.strategy!r}: must be one of {RANKINGS}")
-        if self.constraint not in CONSTRAINTS:
-            raise InputError(f"constraint {self.constraint!r}: must be one of {CONSTRAINTS}")
+        _check_choice("strategy", self.strategy, RANKINGS)
+        _check_choice("constraint", self.constraint, CONSTRAINTS)
         if self.strategy == "exact" and self.constraint != "catalog":
             raise InputError('the strategy "exact" ranks tracks: its constraint is "catalog"')
-        if self.beam_width < 1 or self.draws < 1:
-            raise InputError(
-                f"beam_width {self.beam_width}, draws {self.draws}: must be at least 1"
-            )
-        if not 0 < self.temperature < math.inf or not 0 < self.top_p <= 1:
-            raise InputError(
-                f"temperature {self.temperature}, top_p {self.top_p}: must be above 0, and above "
-                "0 up to 1"
-            )
+        for name in ("beam_width", "draws"):
+            object.__setattr__(self, name, whole_number(name, getattr(self, name), 1))
+        check_positive("temperature", self.temperature)
+        check_positive("top_p", self.top_p, 1)
+
+
+def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    if not isinstance(value, str) or value not in choices:
+        raise InputError(f"{name} {value!r:.60}: must be one of {choices}")

@@ -6,6 +6,7 @@ from typing import Any
 
 from talkplay_hf.catalog.schema import ROLES, Catalog, Message
 from talkplay_hf.errors import InputError
+from talkplay_hf.recommend.values import check_texts
 from talkplay_hf.tokens.tokenizer import TalkPlayTokenizer, continuation_frame
 
 Chat = str | Sequence[Message | Mapping[str, Any]]
@@ -27,12 +28,13 @@ def read_chat(chat: Chat, catalog: Catalog, history: Sequence[str] = ()) -> list
     """
     if isinstance(chat, Mapping) or not isinstance(chat, Iterable):
         raise InputError(f"chat {chat!r:.60}: must be a text or a sequence of messages")
-    if isinstance(history, str):
-        raise InputError(f"history {history!r}: must be the ids of tracks, not one text")
+    check_texts("history", history)
     heard = [Message("music", track_id=track_id) for track_id in history]
     for number, message in enumerate(heard):
         if not _knows(catalog, message.track_id):
-            raise InputError(f"history {number}: the catalogue has no track {message.track_id!r}")
+            raise InputError(
+                f"history {number}: the catalogue has no track {message.track_id!r:.80}"
+            )
     messages = []
     for number, item in enumerate([Message("user", chat)] if isinstance(chat, str) else chat):
         if isinstance(item, Message):
@@ -44,11 +46,13 @@ def read_chat(chat: Chat, catalog: Catalog, history: Sequence[str] = ()) -> list
         else:
             raise InputError(f"message {number}: needs role and content or track_id")
         if message.role not in ROLES:
-            raise InputError(f"message {number}: unknown role {message.role!r}")
+            raise InputError(f"message {number}: unknown role {message.role!r:.60}")
         if not isinstance(message.content, str) or not _is_unicode(message.content):
             raise InputError(f"message {number}: the content is not text")
         if message.role == "music" and not _knows(catalog, message.track_id):
-            raise InputError(f"message {number}: the catalogue has no track {message.track_id!r}")
+            raise InputError(
+                f"message {number}: the catalogue has no track {message.track_id!r:.80}"
+            )
         if message.role == "system" and number:
             raise InputError(f"message {number}: a system message can only come first")
         messages.append(message)
@@ -121,11 +125,11 @@ def playlist_prompt(
         InputError: If there is no track, a track is not in the catalogue, or not even the last
             one fits.
     """
-    if isinstance(track_ids, str) or not track_ids:
+    if isinstance(track_ids, str | bytes) or not isinstance(track_ids, Sequence) or not track_ids:
         raise InputError("continuing a playlist needs the ids of one or more tracks")
     for number, track_id in enumerate(track_ids):
         if not _knows(catalog, track_id):
-            raise InputError(f"track {number}: the catalogue has no track {track_id!r}")
+            raise InputError(f"track {number}: the catalogue has no track {track_id!r:.60}")
     before = continuation_frame(tokenizer)[0].tolist()
     room = (limit - len(before)) // (len(tokenizer.config.codes) + 2)
     if room < 1:

@@ -1,5 +1,6 @@
 """`Recommender`: a model, its tokenizer and its catalogue as one thing that answers a chat."""
 
+import copy
 import sys
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -17,22 +18,39 @@ from talkplay_hf.hub import files
 from talkplay_hf.recommend.answering import Answerer, Turn
 from talkplay_hf.recommend.answers import Recommendation, ScoredTrack
 from talkplay_hf.recommend.decoding.tree import why_unsupported
+from talkplay_hf.recommend.explain import Explainable
 from talkplay_hf.recommend.grammar import MusicVocabulary
-from talkplay_hf.recommend.loading import check_belonging, load_model, token_catalog, token_lookup
+from talkplay_hf.recommend.loading import (
+    check_belonging,
+    check_options,
+    load_model,
+    token_catalog,
+    token_lookup,
+)
 from talkplay_hf.recommend.lookup import WeightedLookup
 from talkplay_hf.recommend.memory import ConversationMemory
+from talkplay_hf.recommend.model_folder import (
+    HubOptions,
+    catalog_folder,
+    model_folder,
+    read_tokenizer,
+)
 from talkplay_hf.recommend.options import ChatOptions, RankingOptions
 from talkplay_hf.recommend.prompts import Chat, chat_prompt, playlist_prompt, read_chat
 from talkplay_hf.recommend.ranking import TrackRanker
 from talkplay_hf.recommend.reader import AnswerReader
-from talkplay_hf.recommend.rules import Rules, RuleSet
+from talkplay_hf.recommend.rule_set import RuleSet
+from talkplay_hf.recommend.rules import Rules
+from talkplay_hf.recommend.saving import Savable
+from talkplay_hf.recommend.values import check_flag, check_seed, whole_number
+from talkplay_hf.tokens.swap import swap_catalog
 from talkplay_hf.tokens.tokenizer import TalkPlayTokenizer
 
 # conversations whose cache is kept for the next turn
 REMEMBERED = 4
 
 
-class Recommender:
+class Recommender(Savable, Explainable):
     """A conversational recommender (paper 4.4).
 
     Args:
@@ -64,6 +82,7 @@ class Recommender:
             tokenizer.config.modalities,
         )
         self._matcher = ConstraintMatcher(self._catalog)
+        self._remember = remember
         memory = ConversationMemory(0 if why_unsupported(model) else remember)
         self._answerer = Answerer(model, self._vocabulary, self._index, self._ranker, memory)
 
@@ -72,27 +91,95 @@ class Recommender:
         cls,
         model: str | Path,
         *,
+        catalog: str | Path | None = None,
         device: str | None = None,
         int8: bool = False,
         remember: int = REMEMBERED,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        cache_dir: str | Path | None = None,
+        local_files_only: bool = False,
+        verify: bool = True,
         **kwargs: Any,
     ) -> "Recommender":
         """Load a model folder or Hub repository.
 
+        Of a repository only what is needed is fetched, all of one commit. No code that comes with a
+        model is ever run, and no pickles are read.
+
         Args:
             model (`str` or `Path`): A folder, or a Hub id.
+            catalog (`str` or `Path`, *optional*): Another catalogue under the same model: a
+                tokenizer or model folder, or a Hub id of one, with the same codebooks.
             device (`str`, *optional*): Where to run; a GPU where there is one.
             int8 (`bool`): On a CPU, run the linear layers on 8-bit integers: faster, and the scores
                 are no longer exact; they depend a little on what is read together.
             remember (`int`): Conversations whose cache is kept.
-            kwargs: Passed to both `from_pretrained` calls (`revision`, `token`, `cache_dir`,
-                `local_files_only`).
+            revision (`str`, *optional*): Branch, tag or commit of the model on the Hub.
+            token (`str` or `bool`, *optional*): For the Hub; the one of `hf auth login` when left
+                out.
+            cache_dir (`str` or `Path`, *optional*): Where files from the Hub are kept.
+            local_files_only (`bool`): Take only what was fetched before.
+            verify (`bool`): Compare the files of a folder with the SHA-256 in its manifest, where
+                it has one, in about 0.6 seconds a gigabyte. Files that come from the Hub are always
+                compared.
+            kwargs: Passed to `AutoModelForCausalLM.from_pretrained` (`dtype`,
+                `attn_implementation`, `device_map`, ...).
 
         Raises:
-            ArtifactError: If it cannot be loaded or the parts do not belong together.
-            InputError: If `int8` is asked for on another device than a CPU.
+            ArtifactError: If it cannot be loaded, a file is damaged, or the parts do not belong
+                together.
+            HubError: If the Hub does not give it.
+            InputError: If the device cannot be used, `int8` is asked for on another one than a
+                CPU, or code that comes with a model is to be run.
         """
-        return cls(*load_model(str(model), device, int8, **kwargs), remember=remember)
+        check_options(device, int8, kwargs)
+        hub = HubOptions(revision, token, cache_dir, local_files_only)
+        # before the weights, which take long to fetch
+        other = catalog_folder(catalog, hub, verify=verify) if catalog is not None else None
+        source = model_folder(model, hub, verify=verify, own_catalog=other is None)
+        tokenizer = read_tokenizer(source.folder)
+        if other is not None:
+            swap_catalog(tokenizer, other)
+        weights = load_model(source.folder, device, int8, tokenizer=tokenizer, **kwargs)
+        recommender = cls(weights, tokenizer, remember=remember)
+        recommender.source = source
+        return recommender
+
+    def with_catalog(
+        self,
+        catalog: str | Path,
+        *,
+        token: str | bool | None = None,
+        cache_dir: str | Path | None = None,
+        local_files_only: bool = False,
+        verify: bool = True,
+    ) -> "Recommender":
+        """The same model with another catalogue, the weights in memory once.
+
+        Args:
+            catalog (`str` or `Path`): As for `from_pretrained`, and so are the others.
+            token (`str` or `bool`, *optional*): For the Hub.
+            cache_dir (`str` or `Path`, *optional*): Where files from the Hub are kept.
+            local_files_only (`bool`): Take only what was fetched before.
+            verify (`bool`): Compare the files of a folder with its manifest.
+
+        Raises:
+            ArtifactError: If it cannot be loaded, or its tracks have codes of other codebooks.
+            HubError: If the Hub does not give it.
+        """
+        hub = HubOptions(None, token, cache_dir, local_files_only)
+        folder = catalog_folder(catalog, hub, verify=verify)
+        tokenizer = copy.deepcopy(self.tokenizer)
+        swap_catalog(tokenizer, folder)
+        other = type(self)(self.model, tokenizer, remember=self._remember)
+        other.source = self.source
+        return other
+
+    def prepare(self) -> None:
+        """Read what the first answer with `names` would wait for, which is seconds for some ten
+        thousand tracks."""
+        self._finder  # noqa: B018
 
     @property
     def track_ids(self) -> list[str]:
@@ -300,12 +387,13 @@ class Recommender:
             InputError: If there is no track, or the catalogue does not have one of them.
             NoTrackError: If no track is left.
         """
-        if k < 1:
-            raise InputError(f"k {k}: must be at least 1")
+        k = whole_number("k", k, 1)
+        check_seed(seed)
         how = RankingOptions(**options)
         limit = self._limit(self._vocabulary.depth + 2)
         prompt = playlist_prompt(track_ids, self._catalog, self.tokenizer, self.codes, limit)
         rows = [self._catalog.row(track_id) for track_id in track_ids]
+        check_flag("exclude_played", exclude_played)
         mask = self._mask(RuleSet(self._matcher, rules), rows, rows if exclude_played else ())
         return self._ranker.rank([prompt], k, how, [mask], [seed])[0]
 
@@ -318,9 +406,11 @@ class Recommender:
         seeds: Sequence[int | None],
         options: dict[str, Any],
     ) -> list[list[ScoredTrack]]:
-        if k < 1:
-            raise InputError(f"k {k}: must be at least 1")
+        k = whole_number("k", k, 1)
+        check_flag("exclude_played", exclude_played)
         how = RankingOptions(**options)
+        for seed in seeds:
+            check_seed(seed)
         if not chats:
             return []
         force = RuleSet(self._matcher, rules)
@@ -334,6 +424,7 @@ class Recommender:
         return self._ranker.rank(prompts, k, how, masks, seeds, named)
 
     def _turn(self, messages: list[Message], options: ChatOptions, seed: int | None) -> Turn:
+        check_seed(seed)
         force = RuleSet(self._matcher, options.rules)
         before = self._played(messages)
         rng = np.random.default_rng(seed)
@@ -393,7 +484,7 @@ class Recommender:
 
 
 def _one_each(seeds: Sequence[int | None] | None, chats: Sequence[Chat]) -> Sequence[int | None]:
-    if isinstance(chats, str):
+    if isinstance(chats, str) or not isinstance(chats, Sequence):
         raise InputError(f"chats {chats!r:.60}: must be several chats, not one text")
     if seeds is None:
         return [None] * len(chats)

@@ -10,7 +10,7 @@ import re
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -18,7 +18,8 @@ import pyarrow as pa
 
 from talkplay_hf.catalog.constraints import OPERATORS, SIGNS, Constraint, texts_of
 from talkplay_hf.catalog.matcher import BoolArray, ConstraintMatcher
-from talkplay_hf.errors import InputError, NoTrackError
+from talkplay_hf.errors import InputError
+from talkplay_hf.recommend.values import check_texts
 
 TRUE, FALSE = frozenset({"true", "1", "yes"}), frozenset({"false", "0", "no"})
 FORMS = "COLUMN, COLUMN is VALUE, COLUMN not VALUE, COLUMN >= NUMBER, COLUMN at most TIMES"
@@ -27,7 +28,10 @@ _OPERATIONS |= {"=": "is", "==": "is", "!=": "not", "is not": "not"}
 _OPERATION = re.compile(
     r"\s+(is\s+not|is|not|lt|le|gt|ge|at\s+most)(?:\s+|$)|\s*(<=|>=|!=|==|=|<|>)\s*", re.IGNORECASE
 )
-_TIMES = re.compile(r"([0-9]+)(?:\s+in(?:\s+the)?\s+last\s+([0-9]+))?", re.IGNORECASE)
+_TIMES = re.compile(r"([0-9]{1,9})(?:\s+in(?:\s+the)?\s+last\s+([0-9]{1,9}))?", re.IGNORECASE)
+_NOTS = re.compile(r"(?:not(?:\s+|$))+", re.IGNORECASE)
+# a rule that is turned around more often means nothing, and thousands are too deep to be read
+MAX_TURNS = 9
 
 
 class Rule(ABC):
@@ -153,8 +157,7 @@ class Among(Rule):
     track_ids: Iterable[str]
 
     def __post_init__(self) -> None:
-        if isinstance(self.track_ids, str):
-            raise InputError(f"track_ids {self.track_ids!r}: must be several ids, not one text")
+        check_texts("track_ids", self.track_ids)
         object.__setattr__(self, "track_ids", frozenset(self.track_ids))
 
     def mask(self, tracks: ConstraintMatcher, played: Sequence[int]) -> BoolArray:
@@ -266,7 +269,7 @@ def as_rule(rule: OneRule) -> Rule:
         return parse_rule(rule)
     if callable(rule):
         return Where(rule)
-    raise InputError(f"rule {rule!r}: must be a Rule, a Constraint, a text or a function")
+    raise InputError(f"rule {rule!r:.60}: must be a Rule, a Constraint, a text or a function")
 
 
 def parse_rule(text: str) -> Rule:
@@ -284,108 +287,46 @@ def parse_rule(text: str) -> Rule:
         InputError: If the text is not a rule.
     """
     words = text.strip()
-    if words[:4].casefold().rstrip() == "not":
-        return Not(parse_rule(words[3:]))
+    turned = _NOTS.match(words)
+    if turned is not None:
+        rule = parse_rule(words[turned.end() :])
+        for _ in range(_turns(turned[0], text)):
+            rule = Not(rule)
+        return rule
     found = _OPERATION.search(words)
     if found is None and words:
         return Flag(words)
     if found is None or not found.start() or found.end() == len(words):
-        raise InputError(f"rule {text!r}: cannot be read; a rule can be {FORMS}, or not before it")
+        raise InputError(
+            f"rule {text!r:.200}: cannot be read; a rule can be {FORMS}, or not before it"
+        )
     column, value = words[: found.start()], words[found.end() :]
     operation = " ".join((found[1] or found[2]).casefold().split())
     if operation == "at most":
         numbers = _TIMES.fullmatch(value)
         if numbers is None:
-            raise InputError(f"rule {text!r}: write {column} at most 2, or at most 1 in last 5")
+            raise InputError(
+                f"rule {text!r:.200}: write {column:.80} at most 2, or at most 1 in last 5"
+            )
         return AtMost(column, int(numbers[1]), int(numbers[2]) if numbers[2] else None)
     if len(value) > 1 and value[0] == value[-1] == '"':
         try:
             value = json.loads(value)
         except ValueError:
-            raise InputError(f"rule {text!r}: {value} is not a JSON string") from None
+            raise InputError(f"rule {text!r:.200}: the value is not a JSON string") from None
     return Meets(Constraint(column, _OPERATIONS[operation], value))
 
 
-class RuleSet:
-    """The rules in force, all of which must hold, over one catalogue.
-
-    Args:
-        tracks (`ConstraintMatcher`): The catalogue. One matcher serves many sets, so that a column
-            is read once.
-        rules (`Rule`, `Constraint`, `str`, `Callable`, or a sequence of them): See `as_rule`.
-
-    Raises:
-        InputError: If a rule cannot be read, or cannot be applied to this catalogue.
-        NoTrackError: If rules that do not depend on the chat leave no track.
-    """
-
-    def __init__(self, tracks: ConstraintMatcher, rules: Rules = ()) -> None:
-        given: Sequence[OneRule]
-        given = rules if isinstance(rules, Sequence) and not isinstance(rules, str) else [rules]
-        parts = [part for rule in given for part in _parts(as_rule(rule))]
-        self._tracks = tracks
-        self._fixed = [rule for rule in parts if not rule.by_chat]
-        self._mask = self._narrow(np.ones(len(tracks.catalog), dtype=bool), self._fixed, [], ())
-        self._mask.flags.writeable = False
-        self._by_chat = [_fix(rule, tracks) for rule in parts if rule.by_chat]
-        for rule in self._by_chat:
-            rule.mask(tracks, ())  # an unknown column is told now, not in the middle of a chat
-
-    def mask(self, played: Sequence[int] = ()) -> BoolArray | None:
-        """Which tracks the rules allow.
-
-        Args:
-            played (`Sequence[int]`): The catalogue rows that the chat has played, oldest first.
-
-        Returns:
-            `np.ndarray` of shape `[n]`, bool, not to be written to; `None` where nothing is ruled
-            out.
-
-        Raises:
-            NoTrackError: If no track is left; names the first rule after which none is.
-        """
-        mask = self._narrow(self._mask, self._by_chat, self._fixed, played)
-        return None if mask.all() else mask
-
-    def __str__(self) -> str:
-        return " and ".join(map(str, [*self._fixed, *self._by_chat]))
-
-    def _narrow(
-        self, mask: BoolArray, rules: list[Rule], before: list[Rule], played: Sequence[int]
-    ) -> BoolArray:
-        for number, rule in enumerate(rules):
-            narrowed = mask & rule.mask(self._tracks, played)
-            if not narrowed.any():
-                earlier = " and ".join(map(str, before + rules[:number]))
-                raise NoTrackError(
-                    f"rule {str(rule)!r} leaves none of {np.count_nonzero(mask):,} tracks"
-                    + (f" that are left by {earlier}" if earlier else "")
-                    + (f", after {len(played):,} were played" if rule.by_chat else "")
-                )
-            mask = narrowed
-        return mask
-
-
-def _parts(rule: Rule) -> list[Rule]:
-    """The rules that must all hold for one to hold."""
-    if isinstance(rule, Combined) and rule.word == "and":
-        return [part for one in rule.rules for part in _parts(one)]
-    return [rule]
-
-
-def _fix(rule: Rule, tracks: ConstraintMatcher) -> Rule:
-    """The same rule, with the mask of each part that does not depend on the chat worked out."""
-    if not rule.by_chat:
-        mask = rule.mask(tracks, ())
-        return Where(lambda _: mask, str(rule))
-    if isinstance(rule, Combined):
-        return replace(rule, rules=tuple(_fix(one, tracks) for one in rule.rules))
-    return Not(_fix(rule.rule, tracks)) if isinstance(rule, Not) else rule
+def _turns(nots: str, text: str) -> int:
+    turns = len(nots.split())
+    if turns > MAX_TURNS:
+        raise InputError(f"rule {text!r:.60}: has {turns:,} times not; once is enough")
+    return turns
 
 
 def _check_column(rule: Rule, column: str, tracks: ConstraintMatcher) -> None:
     if column not in tracks.columns:
         raise InputError(
-            f"rule {str(rule)!r}: the catalogue has no column {column!r}; "
-            f"it has {', '.join(tracks.columns)}"
+            f"rule {str(rule)!r:.200}: the catalogue has no column {column!r:.80}; "
+            f"it has {', '.join(tracks.columns)[:1000]}"
         )

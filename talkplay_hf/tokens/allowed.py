@@ -15,7 +15,7 @@ FEW = 1 / 64
 class Allowed:
     """The tracks that each of several chats may be given.
 
-    Made by `of` or `without`. Chats that share a mask share one running count over the positions
+    Made by `of`. Chats that share a mask share one running count over the positions
     of the index; tracks that a chat alone must not be given are a sorted list.
 
     Attributes:
@@ -29,7 +29,7 @@ class Allowed:
         masks: Sequence[np.ndarray],
         banned: Sequence[np.ndarray],
     ) -> None:
-        """Use `of` or `without`.
+        """Use `of`.
 
         Args:
             index (`CatalogIndex`): The catalogue.
@@ -68,8 +68,14 @@ class Allowed:
             InputError: If a mask is not one value a track.
         """
         distinct = {id(mask): mask for mask in masks if mask is not None}
+        if not distinct:
+            return cls(index, [0] * len(masks), [], [np.empty(0, dtype=np.int64)] * len(masks))
         for mask in distinct.values():
-            _check(index, mask)
+            if mask.shape != (index.tracks,) or mask.dtype != bool:
+                raise InputError(
+                    f"a mask of {mask.dtype} and shape {mask.shape}: must be bool, one value for "
+                    f"each of {index.tracks} tracks"
+                )
         everything = np.ones(index.tracks, dtype=bool)
         most = FEW * index.tracks
         heavy = [mask for mask in distinct.values() if np.count_nonzero(~mask) > most]
@@ -88,34 +94,6 @@ class Allowed:
         shared = {id(table): table for table in kept}
         at = {key: number for number, key in enumerate(shared)}
         return cls(index, [at[id(table)] for table in kept], list(shared.values()), banned)
-
-    @classmethod
-    def without(
-        cls,
-        index: CatalogIndex,
-        rows: Sequence[Sequence[int]],
-        mask: np.ndarray | None = None,
-    ) -> "Allowed":
-        """All tracks, or those of one mask, but for some of each chat.
-
-        Without a mask nothing is done that grows with the catalogue.
-
-        Args:
-            index (`CatalogIndex`): The catalogue.
-            rows (`Sequence[Sequence[int]]`): Per chat, catalog rows to exclude.
-            mask (`np.ndarray` of shape `[n]`, bool, *optional*): What all chats may be given.
-
-        Raises:
-            InputError: If the mask is not one value a track, or a row is not in the catalogue.
-        """
-        own = [np.asarray(chat, dtype=np.int64).reshape(-1) for chat in rows]
-        for chat in own:
-            if len(chat) and not 0 <= chat.min() <= chat.max() < index.tracks:
-                raise InputError(f"rows to exclude must be 0 to {index.tracks - 1}")
-        if mask is None:
-            return cls(index, [0] * len(own), [], own)
-        _check(index, mask)
-        return cls(index, [0] * len(own), [mask], [chat[mask[chat]] for chat in own])
 
     def to(self, device: torch.device | str) -> "Allowed":
         """The same on a device; itself where it is there already."""
@@ -177,11 +155,3 @@ class Allowed:
         kept[self._banned[begin:stop] - low - first] = False
         rows = self._order[first:end][kept].cpu().numpy().astype(np.int64)
         return np.asarray(np.sort(rows))
-
-
-def _check(index: CatalogIndex, mask: np.ndarray) -> None:
-    if mask.shape != (index.tracks,) or mask.dtype != bool:
-        raise InputError(
-            f"a mask of {mask.dtype} and shape {mask.shape}: must be bool, one value for each of "
-            f"{index.tracks} tracks"
-        )

@@ -11,7 +11,6 @@ import pyarrow.parquet as pq
 from safetensors.numpy import load_file, save_file
 from transformers import PreTrainedTokenizerBase
 
-from talkplay_hf.catalog.leakage import check_cold_unseen
 from talkplay_hf.catalog.schema import MODALITIES, PLAYLIST_SCHEMA, Catalog
 from talkplay_hf.catalog.splits import cold_tracks
 from talkplay_hf.errors import ArtifactError, InputError, first_line
@@ -58,13 +57,14 @@ def tokenize(
     base_name: str,
     codes: int = MAX_CODES,
     missing: str = DEFAULT_MISSING,
-    fit_on: np.ndarray | None = None,
     examples: Sequence[str] = (),
     seed: int = 0,
     made_from: dict[str, str] | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Fit the codebooks of a catalog and write its tokenizer folder.
+
+    The codebooks see no cold track (paper 3.3); these are encoded with what was fitted on the rest.
 
     Args:
         catalog (`Catalog`): The catalog.
@@ -75,9 +75,6 @@ def tokenize(
         base_name (`str`): What it is, for the record.
         codes (`int`): Upper bound of K (paper: 1024); smaller catalogues get smaller codebooks.
         missing (`str`): `"reserve"` or `"impute"`, see `TalkPlayConfig`.
-        fit_on (`np.ndarray` of shape `[n]`, bool, *optional*): Which tracks the codebooks may see;
-            all but the cold ones when left out (paper 3.3). The others are encoded with what was
-            fitted on these.
         examples (`Sequence[str]`): Opening requests that fit the catalogue, for a demo page.
         seed (`int`): Seed of K-means.
         made_from (`dict[str, str]`, *optional*): SHA-256 of the inputs, by name.
@@ -88,7 +85,6 @@ def tokenize(
 
     Raises:
         InputError: If an option is out of range or the vectors do not belong to the catalog.
-        LeakageError: If `fit_on` has a cold track.
     """
     if missing not in MISSING_POLICIES:
         raise InputError(f"missing {missing!r}: must be one of {MISSING_POLICIES}")
@@ -96,12 +92,7 @@ def tokenize(
     vectors = [modalities[name] for name in MODALITIES]
     if any(len(rows) != len(catalog) for rows, _ in vectors):
         raise InputError("the features were made from another catalog; run `talkplay embed` again")
-    if fit_on is None:
-        fit_on = ~cold_tracks(catalog)
-    elif fit_on.shape != (len(catalog),):
-        raise InputError(f"fit_on of shape {fit_on.shape}: must be one value for each track")
-    else:
-        check_cold_unseen(catalog, fit_on)
+    fit_on = ~cold_tracks(catalog)
     codebooks = [
         fit_codebook(
             rows,
@@ -110,7 +101,7 @@ def tokenize(
             limit=codes,
             reserve=missing == "reserve",
             seed=seed + number,
-            progress=_named(progress, f"K-means of {name}"),
+            progress=named_progress(progress, f"K-means of {name}"),
         )
         for number, (name, (rows, present)) in enumerate(zip(MODALITIES, vectors, strict=True))
     ]
@@ -120,7 +111,7 @@ def tokenize(
         missing=missing,
         fit_on=fit_on,
         seed=seed,
-        progress=_named(progress, "imputing codes"),
+        progress=named_progress(progress, "imputing codes"),
     )
     known = known_codes([present for _, present in vectors], fit_on)
     report = health(
@@ -141,15 +132,7 @@ def tokenize(
         write_token_catalog(catalog, track_codes, aside / files.TOKEN_CATALOG, known)
         index = CatalogIndex(track_codes, [book.size for book in codebooks])
         index.save(aside / files.CATALOG_INDEX)
-        labels = label_codes(
-            track_codes,
-            MODALITIES,
-            catalog.tracks["tags"],
-            catalog.track_ids,
-            pc.fill_null(catalog.tracks["popularity"], 0.0).to_numpy(),
-            progress,
-        )
-        pq.write_table(pa.Table.from_pylist(list(labels)), aside / files.CODEBOOK_LABELS)
+        write_labels(aside, catalog, track_codes, MODALITIES, progress)
         files.write_json(aside / files.CODEBOOK_HEALTH, report)
         files.write_json(aside / files.EXAMPLES, list(examples))
         config = TalkPlayConfig(
@@ -191,6 +174,25 @@ def _rows_of(values: np.ndarray, kind: pa.DataType) -> pa.FixedSizeListArray:
     return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel(), kind), values.shape[1])
 
 
+def write_labels(
+    folder: Path,
+    catalog: Catalog,
+    codes: np.ndarray,
+    modalities: Sequence[str],
+    progress: Progress | None = None,
+) -> None:
+    """Write `codebook_labels.parquet` of a (staged) folder, see `label_codes`."""
+    labels = label_codes(
+        codes,
+        modalities,
+        catalog.tracks["tags"],
+        catalog.track_ids,
+        pc.fill_null(catalog.tracks["popularity"], 0.0).to_numpy(),
+        progress,
+    )
+    pq.write_table(pa.Table.from_pylist(list(labels)), folder / files.CODEBOOK_LABELS)
+
+
 def read_token_catalog(path: str | Path) -> tuple[Catalog, np.ndarray]:
     """Read `catalog.parquet` of a tokenizer folder.
 
@@ -202,13 +204,46 @@ def read_token_catalog(path: str | Path) -> tuple[Catalog, np.ndarray]:
         ArtifactError: If the file is damaged or has no codes.
     """
     try:
-        table = pq.read_table(path)
+        # `pq.read_table`, `np.asarray` of an Arrow array and `empty_table` would each import a
+        # large package first, which takes longer than all the rest
+        with pq.ParquetFile(path) as file:
+            table = file.read([name for name in file.schema_arrow.names if name != KNOWN])
         column = table[CODES].combine_chunks()
-        codes = np.asarray(column.flatten()).reshape(table.num_rows, -1).astype(np.int32)
-    except (pa.ArrowException, OSError, KeyError, ValueError) as error:
-        raise ArtifactError(f"{path}: cannot be read ({error})") from None
-    own = [name for name in table.column_names if name in (CODES, KNOWN)]
-    return Catalog(table.drop_columns(own), PLAYLIST_SCHEMA.empty_table()), codes
+        # neither numbers with nulls in them, nor fractions, nor text
+        found = np.from_dlpack(column.flatten())
+        codes = found.astype(np.int32, casting="same_kind").reshape(table.num_rows, -1)
+    except (pa.ArrowException, OSError, KeyError, ValueError, TypeError, AttributeError) as error:
+        raise ArtifactError(f"{path}: cannot be read ({first_line(error)})") from None
+    no_playlists = pa.Table.from_batches([], schema=PLAYLIST_SCHEMA)
+    return Catalog(table.drop_columns([CODES]), no_playlists), codes
+
+
+def read_fitting_catalog(path: str | Path, sizes: Sequence[int]) -> tuple[Catalog, np.ndarray]:
+    """Read `catalog.parquet` of a tokenizer folder, and check it against the codebooks.
+
+    Args:
+        path (`str` or `Path`): The file.
+        sizes (`Sequence[int]`): Codebook size K per modality.
+
+    Returns:
+        `tuple[Catalog, np.ndarray]`: As `read_token_catalog` gives.
+
+    Raises:
+        ArtifactError: If the file is missing or damaged, or does not fit the codebooks.
+    """
+    if not Path(path).is_file():
+        raise ArtifactError(f"{Path(path).parent}: has no {Path(path).name}")
+    try:
+        catalog, codes = read_token_catalog(path)
+    except InputError as error:
+        raise ArtifactError(f"{path}: {error}") from None
+    if not len(catalog):
+        raise ArtifactError(f"{path}: has no tracks")
+    if codes.shape[1] != len(sizes):
+        raise ArtifactError(f"{path}: has {codes.shape[1]} codes a track, not {len(sizes)}")
+    if ((codes < 0) | (codes >= np.asarray(sizes))).any():
+        raise ArtifactError(f"{path}: has codes beyond the codebooks")
+    return catalog, codes
 
 
 def read_known_codes(path: str | Path, codes: np.ndarray) -> np.ndarray:
@@ -243,5 +278,6 @@ def catalog_texts(catalog: Catalog) -> Iterable[str]:
         yield " ".join(tags or ())
 
 
-def _named(progress: Progress | None, what: str) -> Callable[[int, int], None] | None:
+def named_progress(progress: Progress | None, what: str) -> Callable[[int, int], None] | None:
+    """What calls `progress` with a name for what is done, or `None` where nobody listens."""
     return None if progress is None else lambda done, total: progress(what, done, total)

@@ -15,6 +15,8 @@ from talkplay_hf.tokens.missing import impute
 MAX_CODES = 1024
 TRACKS_PER_CODE = 8
 FEWEST_CODES = 8
+# Tracks that K-means looks at for each code: more of them move the centroids by next to nothing.
+FITTED_PER_CODE = 256
 # small codebooks depend on their start, and are quick to fit again
 SMALL, RESTARTS = 128, 4
 
@@ -67,6 +69,8 @@ def fit_codebook(
 ) -> Codebook:
     """Fit the codebook of one modality.
 
+    K-means looks at a seeded draw of 256 tracks a code where there are more.
+
     Args:
         vectors (`np.ndarray` of shape `[n, d]`, float32): One row a track, in memory or mapped.
         present (`np.ndarray` of shape `[n]`, bool): Which tracks have the modality; only they are
@@ -84,6 +88,11 @@ def fit_codebook(
     clusters = min(size - 1 if reserve else size, max(1, distinct))
     if not len(rows):
         return Codebook(np.zeros((clusters, vectors.shape[1]), dtype=np.float32), size)
+    if len(rows) > FITTED_PER_CODE * clusters:
+        drawn = np.random.default_rng(seed).choice(
+            len(rows), FITTED_PER_CODE * clusters, replace=False
+        )
+        rows = rows[np.sort(drawn)]
     runs = [
         kmeans(vectors, clusters, rows=rows, seed=seed + 1000 * run, progress=progress)
         for run in range(RESTARTS if clusters <= SMALL else 1)

@@ -91,27 +91,30 @@ class TalkPlayConfig:
         known = {item.name for item in fields(cls)}
         unknown = sorted(set(values) - known)
         if unknown:
-            raise ConfigError(f"{files.TALKPLAY_CONFIG}: unknown key {', '.join(unknown)}")
+            raise ConfigError(f"unknown key {', '.join(unknown)}")
         tuples = {"codes", "modalities", "lookup_weights"}
         try:
             fitted: dict[str, Any] = {k: tuple(v) if k in tuples else v for k, v in values.items()}
             return cls(**fitted)
         except TypeError as error:
-            raise ConfigError(f"{files.TALKPLAY_CONFIG}: {error}") from None
+            raise ConfigError(str(error)) from None
 
     @classmethod
     def load(cls, path: str | Path) -> "TalkPlayConfig":
         """Read `talkplay_config.json`.
 
         Raises:
-            ArtifactError: If the file is missing, damaged or of another format version.
-            ConfigError: If a key is unknown or missing, or a value impossible.
+            ArtifactError: If the file is missing, damaged or of another format version, a key is
+                unknown or missing, or a value impossible.
         """
         values = files.read_json(path)
         if not isinstance(values, dict):
             raise ArtifactError(f"{path}: is not a JSON object")
         files.check_format_version(Path(path), values)
-        return cls.from_dict(values)
+        try:
+            return cls.from_dict(values)
+        except ConfigError as error:
+            raise ArtifactError(f"{path}: {error}") from None
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON values."""

@@ -1,7 +1,7 @@
-"""Adding tracks to a finished tokenizer or model folder: new codes, same codebooks."""
+"""Codes of finished codebooks for more tracks, or for another catalogue."""
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,24 +9,19 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from talkplay_hf import __version__
+from talkplay_hf.catalog.cells import is_number, is_text
 from talkplay_hf.catalog.schema import PLAYLIST_SCHEMA, Catalog
+from talkplay_hf.catalog.splits import cold_tracks
 from talkplay_hf.errors import ArtifactError, InputError
 from talkplay_hf.hub import files
-from talkplay_hf.tokens.build import (
-    LEFT_OUT,
-    load_centroids,
-    read_known_codes,
-    read_token_catalog,
-    write_token_catalog,
-)
-from talkplay_hf.tokens.codebooks import Codebook
+from talkplay_hf.hub.cards import write_card
+from talkplay_hf.tokens.build import LEFT_OUT, Progress, Vectors, named_progress, write_labels
+from talkplay_hf.tokens.codebooks import Codebook, known_codes
 from talkplay_hf.tokens.config import TalkPlayConfig
-from talkplay_hf.tokens.health import health
-from talkplay_hf.tokens.index import CatalogIndex
+from talkplay_hf.tokens.folder import HeldTokens, copy_folder, read_tokens, refresh, write_tokens
 from talkplay_hf.tokens.missing import impute
 
-Vectors = tuple[np.ndarray, np.ndarray]
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 
 
 def add_tracks(
@@ -35,13 +30,15 @@ def add_tracks(
     modalities: Mapping[str, Vectors],
     out: str | Path,
     *,
-    progress: Callable[[str, int, int], None] | None = None,
+    recode: bool = False,
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Give tracks codes from finished codebooks, and write the folder with them in it.
 
     Nothing is fitted again: codebooks, vocabulary and weights stay as they are, so that a model
-    recommends the new tracks at once. A track that is there already keeps its codes and takes the
-    new metadata; a column that the new table has no values in keeps the old ones.
+    recommends the new tracks at once. A track that is there already takes the new metadata and
+    keeps its codes; a column that the new table has no values in keeps the old ones. The labels of
+    the codes are those of all tracks.
 
     Args:
         folder (`str` or `Path`): A tokenizer or model folder.
@@ -49,6 +46,8 @@ def add_tracks(
         modalities (`Mapping[str, tuple]`): `(vectors [n, d], present [n])` by modality, rows in
             catalog order, from the encoders that the codebooks were made from.
         out (`str` or `Path`): The folder to write; may be the same folder.
+        recode (`bool`): Give tracks that are there already new codes too, from their new vectors.
+            A model that was trained on their old codes has to find them under other ones.
         progress (`Callable`, *optional*): Called with (what, done, total).
 
     Returns:
@@ -62,72 +61,106 @@ def add_tracks(
         InputError: If the vectors do not belong to the catalog, or a column has values of another
             kind than the one of the same name in the folder.
     """
-    folder = Path(folder)
-    kind = files.folder_kind(folder) if folder.is_dir() else None
-    if kind not in ("tokenizer", "model"):
-        raise ArtifactError(f"{folder}: is not a tokenizer or model folder")
-    files.check_target(out, kind)
-    config = TalkPlayConfig.load(folder / files.TALKPLAY_CONFIG)
-    codebooks = _codebooks(folder, config)
-    vectors = _vectors(folder, catalog, modalities, config, codebooks)
-    old, old_codes = read_token_catalog(folder / files.TOKEN_CATALOG)
-    old_known = read_known_codes(folder / files.TOKEN_CATALOG, old_codes)
+    held = read_tokens(folder)
+    files.check_target(out, held.kind)
+    vectors = _vectors(held.folder, catalog, modalities, held.config, held.codebooks)
+    is_new = np.array([one not in held.catalog for one in catalog.track_ids], dtype=bool)
+    rows = np.arange(len(catalog)) if recode else np.flatnonzero(is_new)
+    codes = _encode(held, vectors, rows, progress)
+    all_codes, new = held.codes.copy(), np.flatnonzero(is_new)
+    # a code that no codebook was fitted with is passed on to no other track
+    known = np.concatenate([held.known, np.zeros((len(new), len(held.codebooks)), dtype=bool)])
+    if recode:
+        again = [held.catalog.row(catalog.track_ids[row]) for row in np.flatnonzero(~is_new)]
+        all_codes[again], known[again] = codes[~is_new], False
+    all_codes = np.concatenate([all_codes, codes[new]])
+    merged = _merge(held.catalog, catalog, new)
+    config = replace(held.config, made_from={**held.config.made_from, "added": catalog.fingerprint})
+    with files.staged_folder(out, held.kind) as aside:
+        copy_folder(held.folder, aside, out)
+        report = write_tokens(aside, held, merged, all_codes, known, config)
+        write_labels(aside, merged, all_codes, config.modalities, progress)
+        refresh(aside, out)
+    return {"added": len(new), "updated": len(catalog) - len(new), "health": report}
 
-    rows = np.array([row for row, one in enumerate(catalog.track_ids) if one not in old], dtype=int)
-    codes = np.tile(np.array(config.codes, dtype=np.int32) - 1, (len(catalog), 1))
-    for m, (book, (values, present)) in enumerate(zip(codebooks, vectors, strict=True)):
+
+def encode_catalog(
+    folder: str | Path,
+    catalog: Catalog,
+    modalities: Mapping[str, Vectors],
+    out: str | Path,
+    *,
+    examples: Sequence[str] = (),
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Give the tracks of another catalog codes from finished codebooks, as a folder of their own.
+
+    What comes out is a tokenizer folder without weights that holds these tracks alone. A model that
+    was trained with the codebooks recommends them after `swap_catalog`.
+
+    A missing modality is imputed from the tracks of `folder`, which the codebooks were fitted on.
+    Tracks that are added to the new folder later are imputed from its own.
+
+    Args:
+        folder (`str` or `Path`): The tokenizer or model folder that has the codebooks.
+        catalog (`Catalog`): The other catalog.
+        modalities (`Mapping[str, tuple]`): As for `add_tracks`.
+        out (`str` or `Path`): The tokenizer folder to make.
+        examples (`Sequence[str]`): Opening requests that fit the catalog, for a demo page.
+        progress (`Callable`, *optional*): Called with (what, done, total).
+
+    Returns:
+        `dict[str, Any]`: The codebook health report, as for `add_tracks`.
+
+    Raises:
+        ArtifactError: As for `add_tracks`.
+        InputError: If the catalog has no tracks, or the vectors do not belong to it.
+    """
+    if not len(catalog):
+        raise InputError("the catalog has no tracks, so there is nothing to give codes")
+    held = read_tokens(folder)
+    files.check_target(out, "tokenizer")
+    vectors = _vectors(held.folder, catalog, modalities, held.config, held.codebooks)
+    codes = _encode(held, vectors, np.arange(len(catalog)), progress)
+    known = known_codes([present for _, present in vectors], ~cold_tracks(catalog))
+    made_from = {**held.config.made_from, "catalog": catalog.fingerprint}
+    made_from.pop("added", None)
+    with files.staged_folder(out, "tokenizer") as aside:
+        for name in (*TOKENIZER_FILES, files.CODEBOOKS):
+            if not (held.folder / name).is_file():
+                raise ArtifactError(f"{held.folder}: has no {name}")
+            shutil.copyfile(held.folder / name, aside / name)
+        config = replace(held.config, made_from=made_from)
+        report = write_tokens(aside, held, catalog, codes, known, config)
+        write_labels(aside, catalog, codes, config.modalities, progress)
+        files.write_json(aside / files.EXAMPLES, list(examples))
+        write_card(aside, title=Path(out).name)
+        files.refresh_manifest(aside)
+    return report
+
+
+def _encode(
+    held: HeldTokens, vectors: Sequence[Vectors], rows: np.ndarray, progress: Progress | None
+) -> np.ndarray:
+    """The codes of some rows of new vectors, int32 `[n, modalities]`; other rows are undefined."""
+    codes = np.tile(np.array(held.config.codes, dtype=np.int32) - 1, (len(vectors[0][1]), 1))
+    for m, (book, (values, present)) in enumerate(zip(held.codebooks, vectors, strict=True)):
         has = rows[present[rows]]
         if len(has):
             codes[has, m] = book.encode(values, has)
         if progress is not None:
-            progress("encoding tracks", m + 1, len(codebooks))
-    if config.missing == "impute":
+            progress("encoding tracks", m + 1, len(held.codebooks))
+    if held.config.missing == "impute":
         impute(
             codes,
             rows,
             vectors,
-            [book.centroids for book in codebooks],
-            old_codes,
-            old_known,
-            progress=None
-            if progress is None
-            else lambda done, total: progress("imputing codes", done, total),
+            [book.centroids for book in held.codebooks],
+            held.codes,
+            held.known,
+            progress=named_progress(progress, "imputing codes"),
         )
-    merged = _merge(old, catalog, rows)
-    all_codes = np.concatenate([old_codes, codes[rows]])
-    # a code that no codebook was fitted with is passed on to no other track
-    known = np.concatenate([old_known, np.zeros((len(rows), len(codebooks)), dtype=bool)])
-    report = _health(folder, all_codes, config)
-    with files.staged_folder(out, kind) as aside:
-        shutil.copytree(
-            folder,
-            aside,
-            dirs_exist_ok=True,
-            ignore=shutil.ignore_patterns("checkpoint-*", files.TOKEN_CATALOG),
-        )
-        write_token_catalog(merged, all_codes, aside / files.TOKEN_CATALOG, known)
-        CatalogIndex(all_codes, config.codes).save(aside / files.CATALOG_INDEX)
-        files.write_json(aside / files.CODEBOOK_HEALTH, report)
-        grown = replace(
-            config,
-            catalog_hash=files.sha256_file(aside / files.TOKEN_CATALOG),
-            made_from={**config.made_from, "added": catalog.fingerprint},
-            talkplay_hf=__version__,
-        )
-        files.write_json(aside / files.TALKPLAY_CONFIG, grown.to_dict())
-    return {"added": len(rows), "updated": len(catalog) - len(rows), "health": report}
-
-
-def _codebooks(folder: Path, config: TalkPlayConfig) -> list[Codebook]:
-    """The codebooks of a folder, in the order of the config."""
-    path = folder / files.CODEBOOKS
-    if not path.exists():
-        raise ArtifactError(f"{folder}: has no {files.CODEBOOKS}")
-    if files.sha256_file(path) != config.codebook_hash:
-        raise ArtifactError(f"{path}: is not the file that {files.TALKPLAY_CONFIG} names")
-    centroids = load_centroids(path)
-    pairs = zip(config.modalities, config.codes, strict=True)
-    return [Codebook(centroids[name], size) for name, size in pairs]
+    return codes
 
 
 def _vectors(
@@ -211,21 +244,8 @@ def _stack(
 
 def _family(kind: pa.DataType) -> str:
     """Which types may stand in one column; numbers must not become text unasked."""
-    if pa.types.is_integer(kind) or pa.types.is_floating(kind):
+    if is_number(kind):
         return "number"
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+    if is_text(kind):
         return "text"
     return "list" if pa.types.is_list(kind) or pa.types.is_large_list(kind) else str(kind)
-
-
-def _health(folder: Path, codes: np.ndarray, config: TalkPlayConfig) -> dict[str, Any]:
-    """The health of all codes; what only the training data tells is taken from the folder."""
-    report = health(codes, config.codes, config.modalities)
-    path = folder / files.CODEBOOK_HEALTH
-    if path.exists():
-        before = files.read_json(path)
-        if not isinstance(before, dict) or "modalities" not in before:
-            raise ArtifactError(f"{path}: is not a codebook health report")
-        for name, values in report["modalities"].items():
-            report["modalities"][name] = {**before["modalities"].get(name, {}), **values}
-    return report

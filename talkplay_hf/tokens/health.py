@@ -75,7 +75,8 @@ def distortion(
 
     Args:
         vectors (`np.ndarray` of shape `[n, d]`, float32): The vectors, in memory or mapped.
-        rows (`np.ndarray` of shape `[used]`, int): The rows that the codebook was fitted on.
+        rows (`np.ndarray` of shape `[used]`, int): The rows that the codebook was fitted on, or
+            that a draw was taken of.
         codes (`np.ndarray` of shape `[n]`, int): Codes of all tracks.
         centroids (`np.ndarray` of shape `[clusters, d]`, float32): The centroids.
 
@@ -172,7 +173,8 @@ def health_text(report: Mapping[str, Any]) -> str:
 
 def _in_order(report: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
     """The modalities in token order, which a JSON file does not keep."""
-    return sorted(report["modalities"].items(), key=lambda item: MODALITIES.index(item[0]))
+    order = {name: place for place, name in enumerate(MODALITIES)}
+    return sorted(report["modalities"].items(), key=lambda item: order.get(item[0], len(order)))
 
 
 def _ratio(values: Mapping[str, Any]) -> str:
@@ -204,7 +206,7 @@ def check_plot(path: str | Path) -> None:
         import matplotlib.figure  # noqa: F401
     except ImportError:
         raise MissingExtraError(
-            "plots need matplotlib; install it with `pip install talkplay-hf[plots]`"
+            "plots need matplotlib; install it with `pip install 'talkplay-hf[plots]'`"
         ) from None
 
 

@@ -16,7 +16,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from talkplay_hf.errors import ArtifactError, ConfigError, InputError
+from talkplay_hf.errors import ArtifactError, ConfigError, InputError, first_line
 from talkplay_hf.hub import files
 
 if TYPE_CHECKING:
@@ -193,7 +193,7 @@ class CatalogIndex:
             files.check_format_version(Path(path), facts)
             index = cls._from(tensors, facts["sizes"])
         except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-            raise ArtifactError(f"{path}: is not a catalogue index ({error})") from None
+            raise ArtifactError(f"{path}: is not a catalogue index ({first_line(error)})") from None
         types = {"keys": torch.int64}
         for name, tensor in tensors.items():
             whole = tensor.shape == index.keys.shape or name.startswith("starts.")

@@ -71,7 +71,8 @@ def kmeans(
     """
     if vectors.ndim != 2:
         raise InputError(f"vectors of shape {vectors.shape}: must have two dimensions, [n, d]")
-    used = len(vectors) if rows is None else len(rows)
+    rows = np.arange(len(vectors)) if rows is None else rows
+    used = len(rows)
     if not 1 <= clusters <= used:
         raise InputError(f"{clusters} clusters of {used} vectors: there must be a vector for each")
     if init is not None and init.shape != (clusters, vectors.shape[1]):
@@ -128,26 +129,23 @@ def nearest(
             f"vectors of shape {vectors.shape} do not fit centroids of {centroids.shape[1]} "
             "dimensions"
         )
-    used = len(vectors) if rows is None else len(rows)
+    rows = np.arange(len(vectors)) if rows is None else rows
+    used = len(rows)
     labels, distances = np.empty(used, dtype=np.int32), np.empty(used, dtype=np.float32)
     _assign(vectors, rows, centroids, labels, distances, None)
     return labels, distances
 
 
-def blocks(
-    vectors: np.ndarray, rows: np.ndarray | None = None
-) -> Iterator[tuple[slice, np.ndarray]]:
+def blocks(vectors: np.ndarray, rows: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
     """Go through rows in blocks.
 
     Yields:
         `tuple[slice, np.ndarray]`: Positions among `rows`, and their vectors, float32
         `[block, d]`.
     """
-    used = len(vectors) if rows is None else len(rows)
-    for start in range(0, used, BLOCK):
-        at = slice(start, min(start + BLOCK, used))
-        block = vectors[at] if rows is None else vectors[rows[at]]
-        yield at, np.asarray(block, dtype=np.float32)
+    for start in range(0, len(rows), BLOCK):
+        at = slice(start, min(start + BLOCK, len(rows)))
+        yield at, np.asarray(vectors[rows[at]], dtype=np.float32)
 
 
 def count_distinct(vectors: np.ndarray, rows: np.ndarray, most: int) -> int:
@@ -163,7 +161,7 @@ def count_distinct(vectors: np.ndarray, rows: np.ndarray, most: int) -> int:
 
 def _assign(
     vectors: np.ndarray,
-    rows: np.ndarray | None,
+    rows: np.ndarray,
     centroids: np.ndarray,
     labels: np.ndarray,
     distances: np.ndarray,
@@ -192,7 +190,7 @@ def _assign(
 
 def _refill(
     vectors: np.ndarray,
-    rows: np.ndarray | None,
+    rows: np.ndarray,
     labels: np.ndarray,
     distances: np.ndarray,
     sums: np.ndarray,
@@ -208,7 +206,7 @@ def _refill(
         old = labels[position]
         if counts[old] < 2 or distances[position] == 0:
             continue
-        vector = vectors[position if rows is None else rows[position]].astype(np.float64)
+        vector = vectors[rows[position]].astype(np.float64)
         sums[old] -= vector
         sums[cluster] = vector
         counts[old] -= 1
@@ -216,14 +214,13 @@ def _refill(
         labels[position] = cluster
 
 
-def _sample(vectors: np.ndarray, clusters: int, rows: np.ndarray | None, seed: int) -> np.ndarray:
+def _sample(vectors: np.ndarray, clusters: int, rows: np.ndarray, seed: int) -> np.ndarray:
     """A sample of the rows for k-means++, in row order."""
-    used = len(vectors) if rows is None else len(rows)
     fits = max(clusters, SAMPLE_BYTES // (4 * vectors.shape[1]))
-    size = min(used, max(SAMPLE_PER_CLUSTER * clusters, SMALLEST_SAMPLE), fits)
-    drawn = np.random.default_rng(seed).choice(used, size=size, replace=False)
+    size = min(len(rows), max(SAMPLE_PER_CLUSTER * clusters, SMALLEST_SAMPLE), fits)
+    drawn = np.random.default_rng(seed).choice(len(rows), size=size, replace=False)
     drawn.sort()
-    return np.asarray(vectors[drawn if rows is None else rows[drawn]], dtype=np.float32)
+    return np.asarray(vectors[rows[drawn]], dtype=np.float32)
 
 
 def _plus_plus(sample: np.ndarray, clusters: int, seed: int) -> np.ndarray:

@@ -1,6 +1,8 @@
 """`TalkPlayTokenizer`: a text tokenizer grown by music tokens, with its codebooks and catalogue."""
 
 import json
+import operator
+import os
 import re
 import shutil
 from collections.abc import Sequence
@@ -15,7 +17,12 @@ from transformers import PreTrainedTokenizer, PreTrainedTokenizerBase, PreTraine
 
 from talkplay_hf.catalog.schema import Message
 from talkplay_hf.errors import ArtifactError, ConfigError, InputError
-from talkplay_hf.hub import files
+from talkplay_hf.hub import files, needed
+from talkplay_hf.hub.cards import write_card
+from talkplay_hf.hub.older import write_for_older
+from talkplay_hf.hub.pull import fetch
+from talkplay_hf.hub.push import Pushed, push_saved
+from talkplay_hf.hub.verify import verify_folder
 from talkplay_hf.tokens.config import END_OF_MUSIC, START_OF_MUSIC, TalkPlayConfig
 
 SIDE_FILES = {
@@ -27,6 +34,15 @@ SIDE_FILES = {
     "codebook_health_file": files.CODEBOOK_HEALTH,
     "examples_file": files.EXAMPLES,
 }
+# what is made anew with every catalogue
+OF_A_CATALOG = (
+    "catalog_index_file",
+    "codebook_labels_file",
+    "codebook_health_file",
+    "examples_file",
+)
+# what transformers notes in the config and is of no use elsewhere
+HOW_IT_WAS_LOADED = ("is_local", "local_files_only")
 # header_open, header_close, end_of_turn, after_turn
 HEADER_STYLES = {
     "llama3": ("<|start_header_id|>", "<|end_header_id|>\n\n", "<|eot_id|>", ""),
@@ -112,19 +128,130 @@ class TalkPlayTokenizer(PreTrainedTokenizerFast, _FastAsPython):  # type: ignore
         tokenizer.chat_template = _chat_template(style, base.bos_token)
         return tokenizer
 
+    @classmethod
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: str | os.PathLike[str], *args: Any, **kwargs: Any
+    ) -> "TalkPlayTokenizer":
+        """Load a tokenizer or model folder, or a Hub repository.
+
+        The files of a folder are compared with the SHA-256 in its manifest, where it has one. Of a
+        repository only the tokenizer's files are fetched, all of one commit.
+
+        Args:
+            pretrained_model_name_or_path (`str` or `PathLike`): A folder, or a Hub id.
+            args: As for any tokenizer.
+            kwargs: `revision`, `token`, `cache_dir` and `local_files_only` for the Hub;
+                `verify=False` leaves out the comparison; others as for any tokenizer.
+
+        Raises:
+            ArtifactError: If there is no such folder, it is none of a tokenizer, or a file is not
+                the one that the manifest names.
+            HubError: If the Hub does not give it.
+        """
+        name = str(pretrained_model_name_or_path)
+        folder = Path(name)
+        verified = kwargs.pop("verify", True)
+        if folder.is_dir():
+            if verified:
+                verify_folder(folder, [one for one in needed.TOKENIZER if (folder / one).exists()])
+        elif folder.is_absolute():
+            raise ArtifactError(f"{name}: no such folder")
+        else:
+            where = ("revision", "token", "cache_dir", "local_files_only")
+            hub = {key: kwargs.pop(key) for key in where if key in kwargs}
+            allow = needed.TOKENIZER
+            folder = fetch(name, repo_type="model", allow=allow, verify=verified, **hub)
+        if not (folder / kwargs.get("subfolder", "") / "tokenizer.json").is_file():
+            raise ArtifactError(f"{name}: has no tokenizer.json, so it is no tokenizer or model")
+        loaded: TalkPlayTokenizer = super().from_pretrained(folder, *args, **kwargs)
+        return loaded
+
     def attach(self, folder: str | Path) -> None:
         """Point at the side files (`talkplay_config.json`, codebooks, ...) in a folder."""
         for key, name in SIDE_FILES.items():
             self.init_kwargs[key] = str(Path(folder) / name)
 
     def save_pretrained(self, save_directory: Any, **kwargs: Any) -> tuple[str, ...]:
-        """Save the tokenizer and its side files; `AutoTokenizer` can load it without us."""
+        """Save the tokenizer and its side files; `AutoTokenizer` can load it without us.
+
+        A folder that holds nothing else becomes a tokenizer folder with a card and a manifest; in
+        one that has a manifest already, the manifest is kept right.
+
+        Args:
+            save_directory (`str` or `Path`): The folder.
+            kwargs: As for any tokenizer, but for `push_to_hub`, which is a method of its own here.
+
+        Raises:
+            InputError: If `push_to_hub` is given.
+        """
+        if kwargs.pop("push_to_hub", False):
+            raise InputError("push_to_hub: call tokenizer.push_to_hub(repo_id) instead")
+        folder = Path(save_directory)
+        before = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
         saved: tuple[str, ...] = super().save_pretrained(save_directory, **kwargs)
-        path = Path(save_directory) / "tokenizer_config.json"
+        path = folder / "tokenizer_config.json"
         values = json.loads(path.read_text(encoding="utf-8"))
         values["tokenizer_class"] = "PreTrainedTokenizerFast"
-        files.write_json(path, {k: v for k, v in values.items() if k not in SIDE_FILES})
+        left_out = {*SIDE_FILES, *HOW_IT_WAS_LOADED}
+        files.write_json(path, {k: v for k, v in values.items() if k not in left_out})
+        # also for a model that was saved to the same folder just before
+        renamed = write_for_older(folder)
+        names = {Path(name).name for name in saved} | set(SIDE_FILES.values()) | renamed
+        if files.MANIFEST in before:
+            files.refresh_manifest(folder, names)
+        elif before <= names | {files.CARD} and (folder / files.TALKPLAY_CONFIG).exists():
+            write_card(folder)
+            files.refresh_manifest(folder)
         return saved
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        private: bool | None = None,
+        token: str | bool | None = None,
+        revision: str | None = None,
+        create_pr: bool = False,
+        commit_message: str | None = None,
+        license: str | None = None,
+        overwrite_card: bool = False,
+    ) -> Pushed:
+        """Put the tokenizer with its codebooks and catalogue into a Hub repository, in one commit.
+
+        Args:
+            repo_id (`str`): The repository, made where there is none.
+            private (`bool`, *optional*): Whether a new repository is private.
+            token (`str` or `bool`, *optional*): For the Hub; the one of `hf auth login` when left
+                out.
+            revision (`str`, *optional*): The branch to write to.
+            create_pr (`bool`): Open a pull request instead.
+            commit_message (`str`, *optional*): What the history says.
+            license (`str`, *optional*): The licence that the card names.
+            overwrite_card (`bool`): Replace a `README.md` that a person has edited; it is kept
+                when left out.
+
+        Returns:
+            `Pushed`: The commit, and the pull request if one was opened.
+
+        Raises:
+            HubError: If the Hub refuses, or somebody else has pushed in between.
+        """
+
+        def save(folder: Path) -> None:
+            self.save_pretrained(folder)
+            write_card(folder, repo_id=repo_id, license=license)
+
+        return push_saved(
+            save,
+            repo_id,
+            kind="tokenizer",
+            private=private,
+            token=token,
+            revision=revision,
+            create_pr=create_pr,
+            message=commit_message,
+            overwrite_card=overwrite_card,
+        )
 
     def _save_pretrained(
         self, save_directory: str, file_names: tuple[str, ...], **kwargs: Any
@@ -132,16 +259,23 @@ class TalkPlayTokenizer(PreTrainedTokenizerFast, _FastAsPython):  # type: ignore
         names: tuple[str, ...] = super()._save_pretrained(save_directory, file_names, **kwargs)
         for key, name in SIDE_FILES.items():
             source, target = self.init_kwargs.get(key), Path(save_directory) / name
-            if source and Path(source).exists() and Path(source).resolve() != target.resolve():
+            if key == "talkplay_config_file" and "config" in self.__dict__:
+                # after another catalogue was put under it
+                files.write_json(target, self.config.to_dict())
+            elif not (source and Path(source).exists()):
+                if key in OF_A_CATALOG:
+                    # one that lies there is of another catalogue
+                    target.unlink(missing_ok=True)
+                continue
+            elif Path(source).resolve() != target.resolve():
                 shutil.copyfile(source, target)
-                names += (str(target),)
-            elif key == "catalog_index_file" and not (source and Path(source).exists()):
-                # one that lies there is of another catalogue
-                target.unlink(missing_ok=True)
+            names += (str(target),)
         return names
 
     def __getstate__(self) -> dict[str, Any]:
-        lazy = {"config", "start_of_music_id", "end_of_music_id", "code_offsets", "_control"}
+        # the config is kept: under another catalogue it is not what the file says
+        lazy = {"start_of_music_id", "end_of_music_id", "code_offsets"}
+        lazy |= {"_control", "_control_starts"}
         return {key: value for key, value in self.__dict__.items() if key not in lazy}
 
     def side_file(self, key: str) -> Path:
@@ -190,11 +324,15 @@ class TalkPlayTokenizer(PreTrainedTokenizerFast, _FastAsPython):  # type: ignore
         Raises:
             InputError: If a code is out of range.
         """
-        if len(codes) != len(self.config.codes) or any(
-            not 0 <= code < size for code, size in zip(codes, self.config.codes, strict=False)
+        try:
+            whole = [operator.index(code) for code in codes]
+        except TypeError:
+            raise InputError(f"codes {codes!r:.60}: must be whole numbers") from None
+        if len(whole) != len(self.config.codes) or any(
+            not 0 <= code < size for code, size in zip(whole, self.config.codes, strict=False)
         ):
-            raise InputError(f"codes {list(codes)} do not fit the codebooks {self.config.codes}")
-        inside = (self.code_offsets[:-1] + np.asarray(codes)).tolist()
+            raise InputError(f"codes {whole!r:.200} do not fit the codebooks {self.config.codes}")
+        inside = (self.code_offsets[:-1] + np.asarray(whole)).tolist()
         return [self.start_of_music_id, *inside, self.end_of_music_id]
 
     def parse_blocks(self, ids: Sequence[int]) -> list[tuple[int, ...] | None]:
@@ -226,16 +364,25 @@ class TalkPlayTokenizer(PreTrainedTokenizerFast, _FastAsPython):  # type: ignore
         return str(self.decode(list(ids), skip_special_tokens=True)).strip()
 
     @cached_property
+    def _control_starts(self) -> frozenset[str]:
+        return frozenset(token[0] for token in self.added_tokens_encoder)
+
+    @cached_property
     def _control(self) -> re.Pattern[str]:
         tokens = sorted(self.added_tokens_encoder, key=len, reverse=True)
         return re.compile("|".join(map(re.escape, tokens)))
 
     def has_control_tokens(self, text: str) -> bool:
         """Whether a text spells a control or music token."""
+        # the pattern of thousands of tokens takes a third of a second to make
+        if self._control_starts.isdisjoint(text):
+            return False
         return self._control.search(text) is not None
 
     def defuse(self, text: str) -> str:
         """Break every control or music token that a text spells by a space after its first sign."""
+        if not self.has_control_tokens(text):
+            return text
         return self._control.sub(lambda found: f"{found[0][0]} {found[0][1:]}", text)
 
     def chat_ids(self, messages: Sequence[Message], codes: Sequence[Sequence[int]]) -> list[int]:

@@ -1,6 +1,7 @@
 """What a training recipe may say: our own keys beside TRL's, and how a recipe is read."""
 
 import difflib
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -88,8 +89,9 @@ class TalkPlayArguments:
     def __post_init__(self) -> None:
         if not 0 <= self.playlist_share < 1:
             raise ConfigError(f"playlist_share {self.playlist_share}: must be in [0, 1)")
-        if self.self_similarity_weight < 0 or self.cov_scale < 0:
-            raise ConfigError("self_similarity_weight and cov_scale must not be negative")
+        for name in ("self_similarity_weight", "cov_scale"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ConfigError(f"{name} {getattr(self, name)}: must be a number of at least 0")
         if self.init not in INITS:
             raise ConfigError(f"init {self.init!r}: must be one of {', '.join(INITS)}")
         for name in COUNTS:
@@ -129,7 +131,7 @@ def parse_recipe(
         parsed = parser.parse_args_and_config(list(arguments), fail_with_unknown_args=True)
     except FileNotFoundError as error:
         raise ConfigError(f"{error.filename}: no such recipe") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         raise ConfigError(f"recipe: is not YAML: {' '.join(str(error).split())}") from None
     except (ValueError, TypeError, ImportError) as error:
         raise ConfigError(f"recipe: {_plainly(str(error), parser)}") from None

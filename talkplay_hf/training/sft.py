@@ -4,6 +4,7 @@ Run as `talkplay train --config recipe.yaml` or
 `accelerate launch -m talkplay_hf.training --config recipe.yaml`.
 """
 
+import contextlib
 import shutil
 import sys
 import time
@@ -11,9 +12,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 import torch
 from datasets import Dataset
+from jinja2 import TemplateError
 from transformers import GenerationConfig, PreTrainedModel, TrainerCallback, set_seed
 from transformers.integrations import (
     get_reporting_integration_callbacks,
@@ -23,10 +24,12 @@ from trl import ModelConfig, SFTConfig, SFTTrainer
 
 from talkplay_hf.errors import ArtifactError, ConfigError, MissingExtraError, first_line
 from talkplay_hf.hub import files
-from talkplay_hf.hub.model_cards import write_model_card
+from talkplay_hf.hub.cards import write_card
+from talkplay_hf.hub.held import held
+from talkplay_hf.hub.verify import verify_folder
 from talkplay_hf.hub.weights import write_weight_index
 from talkplay_hf.tokens.config import SCRATCH, TEMPERATURE, TOP_P
-from talkplay_hf.tokens.tokenizer import TalkPlayTokenizer
+from talkplay_hf.tokens.tokenizer import TalkPlayTokenizer, continuation_frame
 from talkplay_hf.training.arguments import TalkPlayArguments, parse_recipe
 from talkplay_hf.training.figures.curves import draw_curves
 from talkplay_hf.training.figures.report import REPORT, summary, training_report
@@ -81,6 +84,18 @@ def train(
         TalkPlayError: If the inputs do not fit together; before any training.
     """
     out = _prepare_run(arguments, config)
+    with held(out) if config.process_index == 0 else contextlib.nullcontext():
+        _train(arguments, config, model_config, out, progress)
+    return out
+
+
+def _train(
+    arguments: TalkPlayArguments,
+    config: SFTConfig,
+    model_config: ModelConfig,
+    out: Path,
+    progress: Callable[[str, int, int], None] | None,
+) -> None:
     tokenizer = load_tokenizer(arguments.tokenizer)
     model = load_model(arguments, config, model_config, tokenizer)
     datasets, facts = load_datasets(
@@ -143,7 +158,6 @@ def train(
             checkpoints.rmdir()
         print(summary(report, seconds, similarity.cost()["seconds"], before))
     trainer.accelerator.wait_for_everyone()
-    return out
 
 
 def _prepare_run(arguments: TalkPlayArguments, config: SFTConfig) -> Path:
@@ -178,6 +192,13 @@ def load_tokenizer(folder: str) -> TalkPlayTokenizer:
     except (OSError, ValueError) as error:
         first = first_line(error)
         raise ArtifactError(f"{folder}: the tokenizer cannot be loaded: {first}") from None
+    # they are copied into the model folder at the end of the training
+    verify_folder(folder, (files.CODEBOOKS,), "tokenizer")
+    try:
+        continuation_frame(tokenizer)
+    except (TemplateError, ValueError, TypeError, LookupError) as error:
+        first = first_line(error)
+        raise ArtifactError(f"{folder}: the chat template cannot be used: {first}") from None
     return tokenizer
 
 
@@ -351,18 +372,13 @@ def _save(
         write_weight_index(aside)
         tokenizer.save_pretrained(aside)
         files.write_json(aside / REPORT, report)
-        write_model_card(
-            aside,
-            out.name,
-            tokenizer.config.to_dict(),
-            report,
-            tracks=pq.read_metadata(tokenizer.side_file("token_catalog_file")).num_rows,
-        )
         try:
             metric = report["best"] and report["best"]["metric"]
             draw_curves(report["log"], aside / CURVES, title=out.name, metric=metric)
         except MissingExtraError as error:
             print(f"no picture of the curves: {error}")
+        write_card(aside, title=out.name)
+        files.refresh_manifest(aside)
 
 
 def main(arguments: Sequence[str] | None = None) -> Path:

@@ -20,16 +20,29 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from talkplay_hf.catalog.schema import Catalog, Conversation
+from talkplay_hf.catalog.schema import Catalog, Conversation, Playlist, Track
 from talkplay_hf.catalog.world import make_world
-from talkplay_hf.conversations.published.cpcd import catalog_of_cpcd
-from talkplay_hf.conversations.published.sets import import_conversations
+from talkplay_hf.conversations.published.rows import joined, read_rows
+from talkplay_hf.conversations.published.sets import PublishedConversations
 from talkplay_hf.conversations.quality.coverage import SPOKEN
 from talkplay_hf.conversations.quality.diversity import distinct_n, words
 from talkplay_hf.conversations.quality.report import quality_report
 from talkplay_hf.conversations.quality.sampling import sample_conversations
 from talkplay_hf.conversations.simulation.options import SimulatorOptions
 from talkplay_hf.conversations.simulation.simulator import simulate
+
+
+def catalog_of_cpcd(path: Path) -> Catalog:
+    """The tracks that were liked or disliked in CPCD, with the goal playlists."""
+    rows = [row for row, _ in read_rows(path) if row is not None]
+    tracks = {}
+    for track_id, about in (pair for row in rows for pair in row["tracks"].items()):
+        title, artist = joined(about["track_titles"]), joined(about["track_artists"])
+        if title and artist:
+            album = joined(about["track_release_titles"])
+            tracks.setdefault(track_id, Track(track_id, title, artist, album=album))
+    playlists = [Playlist(row["id"], tuple(row["goal_playlist"])) for row in rows]
+    return Catalog.from_tracks(list(tracks.values()), playlists)
 
 
 def first_words(conversations: Iterable[Conversation], count: int) -> Iterator[str]:
@@ -106,7 +119,7 @@ def main() -> None:
     sets = {"simulated": (simulated, catalog)}
     if args.cpcd is not None:
         people = catalog_of_cpcd(args.cpcd)
-        human, _ = import_conversations(args.cpcd, people)
+        human = list(PublishedConversations(args.cpcd, people))
         drawn = sample_conversations(simulated, len(human), seed=1)
         sets |= {"simulated, as many": (drawn, catalog), "CPCD": (human, people)}
     table = {}

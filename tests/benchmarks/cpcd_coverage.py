@@ -11,7 +11,7 @@ import argparse
 from pathlib import Path
 
 from talkplay_hf.catalog.schema import Catalog
-from talkplay_hf.conversations.published.sets import UNMATCHED, import_conversations
+from talkplay_hf.conversations.published.sets import UNMATCHED, PublishedConversations
 
 
 def main() -> None:
@@ -23,7 +23,10 @@ def main() -> None:
     print(f"{'split':6} {'unmatched':9} {'kept':>5} {'turns':>6} {'disliked':>8}  dropped")
     for split in ("test", "train"):
         for unmatched in UNMATCHED:
-            _, report = import_conversations(args.cpcd, catalog, split=split, unmatched=unmatched)
+            found = PublishedConversations(args.cpcd, catalog, split=split, unmatched=unmatched)
+            for _ in found:
+                pass
+            report = found.report
             dropped = ", ".join(f"{name} {n}" for name, n in sorted(report.dropped.items()))
             print(
                 f"{split:6} {unmatched:9} {report.conversations:5} {report.turns['kept']:6} "

@@ -10,7 +10,6 @@ A real model takes tens of milliseconds a turn, so the harness should take far l
 import argparse
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
 
@@ -21,22 +20,11 @@ from talkplay_hf.catalog.schema import Catalog, Conversation, Message, Playlist,
 from talkplay_hf.evaluation import systems
 from talkplay_hf.evaluation.evaluate import evaluate
 from talkplay_hf.evaluation.metrics.ranking import FloatArray
+from talkplay_hf.recommend.answers import Recommendation, ScoredTrack
 
 LENGTH = 7
 K = 100
 WORDS = ("jazz", "rock", "folk", "pop", "soul", "blues", "metal", "disco")
-
-
-@dataclass(frozen=True)
-class Scored:
-    track: Track
-    score: float
-
-
-@dataclass(frozen=True)
-class Said:
-    tracks: list[Track]
-    reply: str
 
 
 class FakeModel:
@@ -46,18 +34,19 @@ class FakeModel:
         self._tracks, self._rng = tracks, np.random.default_rng(0)
         self.seconds = 0.0
 
-    def rank_batch(self, chats: Sequence[Any], **options: Any) -> list[list[Scored]]:
+    def rank_batch(self, chats: Sequence[Any], **options: Any) -> list[list[ScoredTrack]]:
         started = time.process_time()
         lists = []
         for _ in chats:
             rows = self._rng.choice(len(self._tracks), K, replace=False).tolist()
-            lists.append([Scored(self._tracks[row], -float(at)) for at, row in enumerate(rows)])
+            ranked = enumerate(self._tracks[row] for row in rows)
+            lists.append([ScoredTrack(track, -float(at), ()) for at, track in ranked])
         self.seconds += time.process_time() - started
         return lists
 
-    def chat_batch(self, chats: Sequence[Any], **options: Any) -> list[Said]:
+    def chat_batch(self, chats: Sequence[Any], **options: Any) -> list[Recommendation]:
         started = time.process_time()
-        answers = [Said([self._tracks[0]], "") for _ in chats]
+        answers = [Recommendation((self._tracks[0],), "", (), (), ()) for _ in chats]
         self.seconds += time.process_time() - started
         return answers
 

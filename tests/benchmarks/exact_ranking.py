@@ -22,7 +22,7 @@ from transformers import AutoModelForCausalLM, DynamicCache, PreTrainedModel
 
 from talkplay_hf.conversations.dataset import load_conversations
 from talkplay_hf.recommend.decoding.beams import beam_search
-from talkplay_hf.recommend.decoding.exact import inner_nodes, rank_exactly
+from talkplay_hf.recommend.decoding.exact import rank_exactly
 from talkplay_hf.recommend.grammar import MusicVocabulary
 from talkplay_hf.tokens.build import read_token_catalog
 from talkplay_hf.tokens.index import CatalogIndex
@@ -92,7 +92,8 @@ def compare(
     """One row of the table for a model and a catalogue."""
     sample = np.random.default_rng(0).choice(len(codes), args.sample, replace=False)
     tokens = torch.from_numpy(codes[sample]) + torch.tensor(vocabulary.offsets[:-1])
-    nodes = inner_nodes(index)
+    # the prefixes that can be expanded: the empty one, and all but the full tuples
+    nodes = 1 + sum(len(np.unique(codes[:, :m], axis=0)) for m in range(1, codes.shape[1]))
     seconds: dict[str, list[float]] = {"exact": [], "beam": [], "naive": []}
     shares, recalls, expanded = [], [], []
     for prompt in prompts:

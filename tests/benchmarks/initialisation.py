@@ -19,18 +19,17 @@ from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
+from transformers import LlamaConfig, LlamaForCausalLM, set_seed
 from trl import SFTConfig, SFTTrainer
-from turn_metrics import turn_metrics
+from turn_metrics import ModelRanker, turn_metrics
 
 from talkplay_hf import Recommender
 from talkplay_hf.catalog.schema import Catalog
 from talkplay_hf.conversations.dataset import iter_conversations, load_conversations
-from talkplay_hf.evaluation.baselines.model import ModelRanker
 from talkplay_hf.evaluation.metrics.intervals import ClusterBootstrap
 from talkplay_hf.evaluation.turns import collect_turns
 from talkplay_hf.tokens.bpe import train_bpe
 from talkplay_hf.training.arguments import parse_recipe
-from talkplay_hf.training.model.base import small_llama
 from talkplay_hf.training.sft import train
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "self-similarity" / "with.yaml"
@@ -60,8 +59,19 @@ def make_base(args: argparse.Namespace) -> None:
             rows.append([])
         rows[-1] += tokenizer(text, add_special_tokens=False)["input_ids"]
     rows = [row[: args.length] for row in rows]
-    model = small_llama(
-        tokenizer, len(tokenizer), hidden_size=args.width, layers=args.layers, heads=4, seed=0
+    set_seed(0)
+    model = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=args.width,
+            intermediate_size=max(1, int(8 * args.width / 3 / 32)) * 32,
+            num_hidden_layers=args.layers,
+            num_attention_heads=4,
+            tie_word_embeddings=True,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
     )
     config = SFTConfig(
         output_dir=str(args.out) + "-trainer",

@@ -82,8 +82,11 @@ def make_steps(
     words: MusicVocabulary, index: CatalogIndex, trie: dict[int, Any], batch: int, beams: int
 ) -> dict[str, Step]:
     rng = np.random.default_rng(1)
-    played = Allowed.without(index, rng.integers(0, index.tracks, (batch, 6)).tolist())
-    half = Allowed.without(index, [[]] * batch, rng.random(index.tracks) < 0.5)
+    unplayed = [np.ones(index.tracks, dtype=bool) for _ in range(batch)]
+    for chat in unplayed:
+        chat[rng.integers(0, index.tracks, 6)] = False
+    played = Allowed.of(index, unplayed)
+    half = Allowed.of(index, [rng.random(index.tracks) < 0.5] * batch)
     mask = torch.rand(batch * beams, words.size) > CODES / words.size
     floor: Step = lambda _, scores: scores.masked_fill_(mask, -torch.inf)  # noqa: E731
     return {

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from turn_metrics import turn_metrics
+from turn_metrics import ModelRanker, turn_metrics
 
 from talkplay_hf import Recommender
 from talkplay_hf.build import build
@@ -24,7 +24,6 @@ from talkplay_hf.catalog.schema import Catalog
 from talkplay_hf.catalog.splits import playlist_splits
 from talkplay_hf.conversations.dataset import load_conversations
 from talkplay_hf.evaluation.baselines.base import BaselineSources
-from talkplay_hf.evaluation.baselines.model import ModelRanker
 from talkplay_hf.evaluation.baselines.registry import make_baseline
 from talkplay_hf.evaluation.metrics.intervals import ClusterBootstrap
 from talkplay_hf.evaluation.turns import collect_turns

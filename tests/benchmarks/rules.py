@@ -21,7 +21,8 @@ import pyarrow.compute as pc
 
 from talkplay_hf.catalog.matcher import ConstraintMatcher
 from talkplay_hf.catalog.schema import PLAYLIST_SCHEMA, Catalog, release_year
-from talkplay_hf.recommend.rules import Meets, Rules, RuleSet, Where, parse_rule
+from talkplay_hf.recommend.rule_set import RuleSet
+from talkplay_hf.recommend.rules import Meets, Rules, Where, parse_rule
 
 SAMPLE = 20_000
 REPEATS = 7

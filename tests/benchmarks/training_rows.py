@@ -17,12 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from talkplay_hf.build import make_tokenizer
 from talkplay_hf.catalog.schema import Catalog, Conversation
 from talkplay_hf.catalog.world import make_world
 from talkplay_hf.conversations.dataset import save_conversations
 from talkplay_hf.conversations.simulation.simulator import simulate
 from talkplay_hf.features.embed import embed
+from talkplay_hf.tokenizing import make_tokenizer
 from talkplay_hf.tokens.build import read_token_catalog
 from talkplay_hf.tokens.config import SCRATCH
 from talkplay_hf.tokens.tokenizer import TalkPlayTokenizer, template_rows

@@ -12,7 +12,6 @@ import argparse
 import statistics
 import tempfile
 import time
-from pathlib import Path
 
 import torch
 from datasets import Dataset
@@ -60,7 +59,7 @@ def main() -> None:
         flags = [word for key, value in forced.items() for word in (f"--{key}", value)]
         arguments, config, _ = parse_recipe([*recipe, *flags])
         tokenizer = load_tokenizer(arguments.tokenizer)
-        rows = load_datasets(arguments, config, tokenizer, folder=Path(folder) / "rows")[0]["train"]
+        rows = load_datasets(arguments, config, tokenizer)[0]["train"]
         rows = Dataset.from_dict(rows.select(range(args.rows)).to_dict())
         tokens = sum(map(len, rows["input_ids"]))
         seconds: dict[str, list[float]] = {way: [] for way in args.ways}

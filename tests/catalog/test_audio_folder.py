@@ -143,6 +143,14 @@ def test_playlist_files_of_all_kinds_are_read(tmp_path: Path) -> None:
     assert [json.loads(one["record"])["file"] for one in rejected] == ["binary.m3u", "broken.xspf"]
 
 
+def test_absolute_paths_lead_into_a_folder_that_is_named_by_a_link(tmp_path: Path) -> None:
+    write_wav(tmp_path / "disk" / "a.wav")
+    (tmp_path / "music").symlink_to(tmp_path / "disk")
+    for folder in ("disk", "music"):
+        (tmp_path / "disk" / "x.m3u").write_text(f"{tmp_path / folder / 'a.wav'}\n")
+        assert read_playlist_file(tmp_path / "music", "x.m3u").entries == ("a.wav",)
+
+
 def test_no_xml_entity_is_expanded(tmp_path: Path) -> None:
     text = '<!DOCTYPE p [<!ENTITY a "aaaa">]><playlist><title>&a;</title></playlist>'
     (tmp_path / "x.xspf").write_text(text)
@@ -274,3 +282,24 @@ def test_real_music_files_become_a_catalog(tmp_path: Path) -> None:
     assert all(10 < seconds < 600 for seconds in catalog.column("duration_s"))
     moods = {path.name for path in source.iterdir() if path.is_dir()}
     assert {one.name for one in catalog.iter_playlists()} == moods
+
+
+def test_entities_are_refused_in_any_encoding(tmp_path: Path) -> None:
+    text = '<?xml version="1.0" encoding="utf-16"?><!DOCTYPE p [<!ENTITY a "aaaa">]><p>&a;</p>'
+    (tmp_path / "x.xspf").write_text(text, encoding="utf-16")
+    with pytest.raises(InputError, match="entities"):
+        read_playlist_file(tmp_path, "x.xspf")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "entries"),
+    [
+        ("x.m3u", "file://[::1\na.mp3", ("file://[::1", "a.mp3")),
+        ("x.pls", f"File{'9' * 5_000}=a.mp3\nFile2=b.mp3", ("b.mp3",)),
+    ],
+)
+def test_a_broken_entry_does_not_end_the_reading(
+    tmp_path: Path, name: str, text: str, entries: tuple[str, ...]
+) -> None:
+    (tmp_path / name).write_text(text)
+    assert read_playlist_file(tmp_path, name).entries == entries

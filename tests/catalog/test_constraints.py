@@ -128,3 +128,14 @@ def test_is_and_not_are_opposites(found: str, value: str):
 )
 def test_a_constraint_reads_as_a_rule(constraint: Constraint, text: str):
     assert str(constraint) == text
+
+
+def test_a_number_beyond_all_floats_meets_no_bound() -> None:
+    track = Track("t", "T", "A", extra={"plays": 10**400})
+    assert not Constraint("plays", "ge", "1").satisfied_by(track)
+
+
+@pytest.mark.parametrize("parts", [("year", "is", 5), (None, "is", "x"), ("year", ["is"], "x")])
+def test_a_constraint_is_made_of_texts(parts: tuple[object, ...]) -> None:
+    with pytest.raises(InputError):
+        Constraint(*parts)  # type: ignore[arg-type]

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from talkplay_hf.catalog.importer import ImportReport, import_table
+from talkplay_hf.catalog.import_report import ImportReport
+from talkplay_hf.catalog.importer import import_table
 from talkplay_hf.catalog.render import render_clip, write_wav
 from talkplay_hf.catalog.schema import Catalog
 from talkplay_hf.errors import InputError

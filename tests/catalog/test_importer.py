@@ -1,10 +1,10 @@
+"""The import of tables of tracks."""
+
 import csv
 import gzip
 import hashlib
 import io
 import json
-import os
-import re
 import tempfile
 from collections import Counter
 from dataclasses import asdict
@@ -13,48 +13,16 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from csv_imports import GOOD, HEADER, PAIRS, members, rejects, run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from talkplay_hf.catalog.cells import MISSING
 from talkplay_hf.catalog.columns import TRACK_ALIASES, match_columns, normal, read_source
-from talkplay_hf.catalog.importer import ImportReport, import_table
+from talkplay_hf.catalog.importer import import_table
 from talkplay_hf.catalog.schema import Catalog
 from talkplay_hf.catalog.splits import SplitOptions
-from talkplay_hf.errors import ArtifactError, InputError, LeakageError
-
-PAIRS = """\
-track_id,track_name,track_artist,track_popularity,track_album_release_date,playlist_name,playlist_id,playlist_genre,playlist_subgenre,key,mode,tempo,energy
-t1,Song One,Ann,10,2019-06-14,Morning,p1,pop,dance pop,6,1,120.5,0.5
-t2,Song Two,Bob,20,1999,Morning,p1,pop,dance pop,11,0,99,0.25
-t1,Song One,Ann,30,2019-06-14,Evening,p2,rock,Dance Pop,6,1,120.5,0.5
-t1,Song One,Ann,5,2019-06-14,Night,p3,rock,Dance Pop,6,1,120.5,0.5
-"""
-
-
-def run(
-    folder: Path,
-    text: str | bytes,
-    name: str = "songs.csv",
-    second: str | None = None,
-    **options: object,
-) -> tuple[ImportReport, Catalog]:
-    """Import CSV text (and a second table) and read the catalog back."""
-    source = folder / name
-    source.write_bytes(text.encode() if isinstance(text, str) else text)
-    if second is not None:
-        options["playlists"] = folder / "lists.csv"
-        (folder / "lists.csv").write_text(second, encoding="utf-8")
-    report = import_table(source, folder / "out", **options)  # type: ignore[arg-type]
-    return report, Catalog.load(folder / "out")
-
-
-def rejects(folder: Path) -> list[dict[str, object]]:
-    return pq.read_table(folder / "out" / "rejects.parquet").to_pylist()
-
-
-def members(catalog: Catalog) -> dict[str, tuple[str, ...]]:
-    return {playlist.playlist_id: playlist.track_ids for playlist in catalog.iter_playlists()}
+from talkplay_hf.errors import ArtifactError, InputError
 
 
 def test_pairs_become_tracks_and_playlists(tmp_path: Path) -> None:
@@ -63,7 +31,12 @@ def test_pairs_become_tracks_and_playlists(tmp_path: Path) -> None:
     assert (track.title, track.artist, track.release_date) == ("Song One", "Ann", "2019-06-14")
     assert track.tags == ("pop", "dance pop", "rock")
     assert (track.popularity, track.tempo, track.key) == (30.0, 120.5, "F# major")
-    assert dict(track.extra) == {"mode": 1, "energy": 0.5, "cold": False}
+    assert dict(track.extra) == {
+        "mode": 1,
+        "energy": 0.5,
+        "cold": False,
+        "provenance": "songs.csv",
+    }
     assert catalog.track("t2").key == "B minor"
     assert catalog.track("t2").year == 1999
     assert members(catalog) == {"p1": ("t1", "t2"), "p2": ("t1",), "p3": ("t1",)}
@@ -179,7 +152,12 @@ def test_overrides_beat_guesses(tmp_path: Path) -> None:
     )
     track = catalog.track_at(0)
     assert (track.title, track.lyrics, track.tags) == ("B", None, ("calm", "pop"))
-    assert dict(track.extra) == {"source_title": "A", "text": "no lyrics", "cold": False}
+    assert dict(track.extra) == {
+        "source_title": "A",
+        "text": "no lyrics",
+        "cold": False,
+        "provenance": "songs.csv",
+    }
     assert report.columns["title"] == ["name"]
 
 
@@ -204,6 +182,7 @@ def test_extra_columns_keep_their_type_and_never_shadow_ours(tmp_path: Path) -> 
         "code": "007",
         "note": "hi",
         "cold": False,
+        "provenance": "songs.csv",
     }
     assert second.extra["share"] is None
     assert second.extra["note"] is None
@@ -265,10 +244,6 @@ def test_encoding(tmp_path: Path) -> None:
     assert catalog.column("title") == ["A", "Été"]
     with pytest.raises(InputError, match="--encoding utf-16"):
         run(tmp_path, "title,artist\nA,x\n".encode("utf-16"))
-
-
-HEADER = "track_id,title,artist\n"
-GOOD = HEADER + "a,T,A\n"
 
 
 @pytest.mark.parametrize(
@@ -337,83 +312,6 @@ def test_what_stands_at_out_is_safe(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["notes.txt"]
 
 
-def test_a_list_column_of_playlists(tmp_path: Path) -> None:
-    second = (
-        "id,name,created_at,tracks,group\n"
-        'p1,One,2020-01-02T03:04:05Z,"[""b"", ""a"", ""zz""]",g1\n'
-        "p2,Two,1577934245,a;b;a,g2\n"
-        "p3,Three,2020-01-03,yy zz,g3\n"
-        "p4,Four,,b a,\n"
-        "p5,Five,,,g5\n"
-        ",,,a,\n"
-    )
-    report, catalog = run(tmp_path, HEADER + "a,T,A\nb,U,B\n", second=second)
-    assert members(catalog) == {"p1": ("b", "a"), "p2": ("a", "b"), "p4": ("b", "a")}
-    assert catalog.playlists["group"].to_pylist() == ["g1", "g2", None]
-    created = catalog.playlists["created_at"].to_pylist()
-    assert created == ["2020-01-02T03:04:05", "2020-01-02T03:04:05", None]
-    assert (report.unknown_playlist_tracks, report.dropped_playlists) == (3, 2)
-    assert report.duplicate_pairs == 1
-    assert report.playlist_columns["track_ids"] == ["tracks"]
-    assert report.playlist_extra == ["group"]
-    (reject,) = rejects(tmp_path)
-    assert (reject["source"], reject["row"]) == ("lists.csv", 6)
-
-
-def test_pairs_as_the_second_table_in_order_of_position(tmp_path: Path) -> None:
-    second = (
-        "playlist_id,track_id,position,added_by,mood\n"
-        "p,a,2,x,calm\n"
-        "p,c,,x,calm\n"
-        "p,b,1,y,calm\n"
-        "q,a,1,x,wild\n"
-    )
-    report, catalog = run(tmp_path, HEADER + "a,T,A\nb,U,B\nc,V,C\n", second=second)
-    assert members(catalog) == {"p": ("b", "a", "c"), "q": ("a",)}
-    assert catalog.playlists["mood"].to_pylist() == ["calm", "wild"]
-    assert report.dropped_columns == ["added_by"]
-
-
-def test_a_second_table_may_only_describe(tmp_path: Path) -> None:
-    second = "pid,name,description,followers\np2,Dusk,Slow,7\np9,Nobody,,1\n"
-    report, catalog = run(tmp_path, PAIRS, second=second)
-    playlists = {playlist.playlist_id: playlist for playlist in catalog.iter_playlists()}
-    assert (playlists["p2"].name, playlists["p2"].description) == ("Evening", "Slow")
-    assert catalog.playlists["followers"].to_pylist() == [None, 7, None]
-    assert report.dropped_playlists == 1
-
-
-@pytest.mark.parametrize(
-    ("second", "columns", "message"),
-    [
-        ("id,name\np,One\n", {}, "lists.csv: has no column for track_ids; it has id, name"),
-        ("tracks,x\na,1\n", {}, "lists.csv: has no column for playlist_id; it has tracks, x"),
-        ("id,tracks\np,a\n", {"playlist_name": "nom"}, "lists.csv: has no column 'nom'"),
-        ("id,tracks\n", {}, "lists.csv: has no rows"),
-    ],
-)
-def test_bad_second_table(
-    tmp_path: Path, second: str, columns: dict[str, str], message: str
-) -> None:
-    with pytest.raises(InputError, match=re.escape(message)):
-        run(tmp_path, GOOD, second=second, columns=columns)
-    assert not (tmp_path / "out").exists()
-
-
-def test_override_of_the_second_table(tmp_path: Path) -> None:
-    second = "mixtape,contents\nm1,a\n"
-    columns = {"playlist_id": "mixtape", "track_ids": "contents"}
-    _, catalog = run(tmp_path, GOOD, second=second, columns=columns)
-    assert members(catalog) == {"m1": ("a",)}
-
-
-def test_extra_playlist_columns_of_pairs_belong_to_the_playlist(tmp_path: Path) -> None:
-    text = "id,title,artist,playlist_id,playlist_followers\na,T,A,p,5\nb,U,B,p,5\na,T,A,q,9\n"
-    report, catalog = run(tmp_path, text)
-    assert catalog.playlists["playlist_followers"].to_pylist() == [5, 9]
-    assert report.extra == []
-
-
 def test_parquet_types(tmp_path: Path) -> None:
     table = pa.table(
         {
@@ -437,6 +335,7 @@ def test_parquet_types(tmp_path: Path) -> None:
         "vector": [1.0, 2.0],
         "label": "north",
         "cold": False,
+        "provenance": "t.parquet",
     }
     assert (second.artist, second.tags) == ("z", ())
     assert dict(second.extra) == {
@@ -444,6 +343,7 @@ def test_parquet_types(tmp_path: Path) -> None:
         "vector": None,
         "label": None,
         "cold": False,
+        "provenance": "t.parquet",
     }
     assert report.dropped_columns == ["playlists"]
 
@@ -488,55 +388,6 @@ def test_the_manifest_tells_the_options(tmp_path: Path) -> None:
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text(encoding="utf-8"))
     wanted = {"columns": columns, "encoding": "latin-1", "split": asdict(split)}
     assert manifest["options"] == wanted
-
-
-SONGS = HEADER + "".join(f"s{n},T{n},A\n" for n in range(20))
-
-
-def lists(count: int, header: str = "", cells: list[str] | None = None) -> str:
-    rows = [f"p{n},s{n}" + (f",{cells[n]}" if cells else "") for n in range(count)]
-    return "\n".join(["id,tracks" + (f",{header}" if header else ""), *rows]) + "\n"
-
-
-def test_playlists_that_are_held_out_are_told(tmp_path: Path) -> None:
-    report, _ = run(tmp_path, SONGS, second=lists(20))
-    assert report.held_out == 3
-    assert "split at random: train 17, validation 1, test 2" in report.summary()
-    report, _ = run(tmp_path, SONGS, second=lists(9))
-    assert report.held_out == 0
-    assert "fewer than 10 playlists, so nothing is held out: train 9" in report.summary()
-    report, _ = run(tmp_path, SONGS)
-    assert "nothing is held out" in report.summary()
-
-
-@pytest.mark.parametrize("header", ["split", "Split"])
-def test_a_split_of_the_users_own_is_kept(tmp_path: Path, header: str) -> None:
-    second = lists(4, header, ["Train", "VAL", "test", "train"])
-    report, catalog = run(tmp_path, SONGS, second=second)
-    assert catalog.playlists["split"].to_pylist() == ["train", "validation", "test", "train"]
-    assert (report.held_out, report.playlist_extra) == (2, ["split"])
-    report, _ = run(tmp_path, SONGS, second=lists(12, header, ["train"] * 12))
-    assert "split as the column split says: train 12" in report.summary()
-
-
-def test_a_split_of_the_users_own_that_leaks_is_refused_unless_it_is_kept_by_option(
-    tmp_path: Path,
-) -> None:
-    rows = ["p0,s1;s2;s3,train", "p1,s2;s3;s4,test", "p2,s9,train"]
-    second = "id,tracks,split\n" + "\n".join(rows) + "\n"
-    with pytest.raises(LeakageError, match=r"'p0' .*'p1' .*near-duplicates keep"):
-        run(tmp_path, SONGS, second=second)
-    assert not (tmp_path / "out").exists()
-    keep = SplitOptions(near_duplicates="keep")
-    report, _ = run(tmp_path, SONGS, second=second, split=keep)
-    assert report.held_out == 1
-
-
-def test_another_split_column_is_kept_beside_ours(tmp_path: Path) -> None:
-    second = lists(10, "split", ["train", "fold 2"] * 5)
-    report, catalog = run(tmp_path, SONGS, second=second)
-    assert catalog.playlists["source_split"].to_pylist() == ["train", "fold 2"] * 5
-    assert (report.held_out, report.playlist_extra) == (2, ["source_split"])
 
 
 def test_report_reads_well(tmp_path: Path) -> None:
@@ -610,17 +461,9 @@ def test_round_trip(rows: list[tuple[str, str, float]]) -> None:
     assert list(zip(*columns, strict=True)) == rows
 
 
-def real(name: str) -> Path:
-    default = Path(__file__).parents[3] / "shared" / "data"
-    path = Path(os.environ.get("TALKPLAY_TEST_DATA", default)) / name
-    if not path.exists():
-        pytest.skip(f"{path} is absent; TALKPLAY_TEST_DATA names the folder of real data")
-    return path
-
-
 @pytest.mark.realdata
-def test_real_pairs(tmp_path: Path) -> None:
-    report = import_table(real("spotify_songs.csv"), tmp_path / "out")
+def test_real_pairs(tmp_path: Path, real_data: Path) -> None:
+    report = import_table(real_data / "spotify_songs.csv", tmp_path / "out")
     assert (report.rows, report.tracks, report.playlists) == (26_995, 23_789, 396)
     assert (report.merged, report.duplicate_pairs, report.rejects) == (3_201, 302, 5)
     assert {one["reason"] for one in rejects(tmp_path)} == {
@@ -635,9 +478,10 @@ def test_real_pairs(tmp_path: Path) -> None:
 
 
 @pytest.mark.realdata
-def test_real_corpus(tmp_path: Path) -> None:
+def test_real_corpus(tmp_path: Path, real_data: Path) -> None:
+    corpus = real_data / "corpus"
     report = import_table(
-        real("corpus/tracks.parquet"), tmp_path / "out", playlists=real("corpus/playlists.parquet")
+        corpus / "tracks.parquet", tmp_path / "out", playlists=corpus / "playlists.parquet"
     )
     assert (report.tracks, report.rejects) == (27_082, 1)
     assert (report.playlists, report.dropped_playlists) == (948, 127)
@@ -647,18 +491,12 @@ def test_real_corpus(tmp_path: Path) -> None:
     assert sum(text is not None for text in catalog.column("lyrics")) == 1_009
 
 
-def test_a_table_of_pairs_can_name_the_split_of_its_playlists(tmp_path: Path):
-    lines = [
-        f"{n},S{n},A,p{n // 2},{'test' if n > 15 else 'train'},{('train', 'test')[n % 2]}"
-        for n in range(20)
-    ]
-    for name, header in (("own", "split,other"), ("varying", "other,split")):
-        head = f"track_id,title,artist,playlist_id,{header}"
-        (tmp_path / f"{name}.csv").write_text("\n".join([head, *lines]), encoding="utf-8")
-    report = import_table(tmp_path / "own.csv", tmp_path / "own")
-    assert (report.extra, report.playlist_extra) == (["other"], ["split"])
-    assert report.split is not None
-    assert (report.split.method, report.split.counts) == ("own", {"train": 8, "test": 2})
-    report = import_table(tmp_path / "varying.csv", tmp_path / "varying")
-    assert report.split is not None
-    assert (report.split.method, report.extra) == ("random", ["other", "split"])
+def test_what_arrow_says_in_several_lines_is_told_in_one(tmp_path: Path) -> None:
+    path = tmp_path / "s.parquet"
+    pq.write_table(pa.table({"title": ["T"] * 9, "artist": ["A"] * 9}), path)
+    raw = bytearray(path.read_bytes())
+    raw[4:30] = b"\xff" * 26
+    path.write_bytes(raw)
+    with pytest.raises(InputError) as refused:
+        read_source(path)
+    assert "\n" not in str(refused.value)

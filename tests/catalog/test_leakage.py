@@ -3,13 +3,11 @@
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pytest
 
 from talkplay_hf.catalog.leakage import (
     HeldOut,
-    check_cold_unseen,
     check_conversations,
     check_splits,
 )
@@ -121,26 +119,6 @@ def test_drawn_splits_pass(method: str):
     check_splits(kept, near_duplicates=False)
     with pytest.raises(LeakageError):
         check_splits(kept)
-
-
-def test_no_cold_track_may_be_fitted_on():
-    made = catalog()
-    cold = cold_tracks(made)
-    assert np.flatnonzero(cold).tolist() == [8, 9, 10, 11, 12]
-    check_cold_unseen(made, ~cold)
-    check_cold_unseen(made, np.zeros(20, dtype=bool))
-    fitted_on = ~cold
-    fitted_on[[9, 12]] = True
-    with pytest.raises(
-        LeakageError, match=r"cold track 't9' \(row 9\) was fitted on, and 1 more track;"
-    ):
-        check_cold_unseen(made, fitted_on)
-
-
-@pytest.mark.parametrize("mask", [np.zeros(19, dtype=bool), np.zeros(20, dtype=int)])
-def test_a_mask_of_something_else_is_refused(mask: np.ndarray):
-    with pytest.raises(ValueError, match="must be bool"):
-        check_cold_unseen(catalog(), mask)
 
 
 def test_conversations_of_their_own_split_pass():

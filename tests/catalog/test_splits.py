@@ -222,6 +222,14 @@ def test_a_group_too_large_for_what_is_left_trains():
     assert Counter(splits) == {"train": 85, "validation": 5, "test": 10}
 
 
+def test_a_group_too_large_for_what_is_left_to_test_may_validate():
+    pairs = [[n, 300 + n] for n in range(10) for _ in range(2)]
+    options = SplitOptions(method="random", test=3, validation=2)
+    made, report = split_catalog(catalog(pairs), options)
+    assert counted(made) == {"train": 16, "validation": 2, "test": 2}
+    assert report.short == 1
+
+
 @pytest.mark.parametrize("empty", [None, "", " "])
 def test_playlists_of_one_group_stay_on_one_side(empty: str | None):
     groups = ["g"] * 8 + [empty] * 92
@@ -387,11 +395,11 @@ def test_more_test_playlists_than_dates_are_refused():
 
 def test_a_draw_needs_no_catalog():
     lists = Membership(np.arange(101), np.arange(100, dtype=np.int32), 100)
-    draw = draw_splits(lists, [None] * 100, RANDOM)
-    assert Counter(draw.labels.tolist()) == draw.report.counts
-    assert draw.report.to_dict()["counts"] == {"train": 85, "validation": 5, "test": 10}
+    labels, report = draw_splits(lists, [None] * 100, RANDOM)
+    assert Counter(labels.tolist()) == report.counts
+    assert report.to_dict()["counts"] == {"train": 85, "validation": 5, "test": 10}
     made = catalog(100)
-    assert draw_splits(membership(made), [None] * 100, RANDOM).labels.tolist() == split_of(
+    assert draw_splits(membership(made), [None] * 100, RANDOM)[0].tolist() == split_of(
         with_splits(made)
     )
 
@@ -408,3 +416,4 @@ def test_a_split_that_holds_out_fewer_than_wanted_says_so():
     greedy = SplitOptions(method="chronological", test=17, validation=2, near_duplicates="keep")
     report = split_catalog(catalog(20, created_at=days), greedy)[1]
     assert (report.counts, report.short) == ({"train": 2, "validation": 1, "test": 17}, 1)
+    assert "1 fewer held out than wanted, as half of what is left" in report.summary()

@@ -6,24 +6,19 @@ In a test:
         ...  # server.base_url, server.requests
 
 The script is a list of replies, the last of which goes on for ever, or a function from a request to
-a reply. Alone, on a port of choice, in a loop over named replies:
-
-    python tests/conversations/faulty_server.py --port 8000 --replies 429,hang,answer --log FILE
+a reply.
 """
 
-import argparse
-import contextlib
 import json
 import os
 import socket
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-
-Text = str | Callable[[dict[str, Any]], str]
 
 
 @dataclass(frozen=True)
@@ -51,16 +46,15 @@ class Reply:
 
 
 def answer(
-    text: Text = "hello",
+    text: str = "hello",
     *,
     finish_reason: str | None = "stop",
     usage: bool = True,
     delay: float = 0.0,
 ) -> Reply:
-    """A chat completion with a text, or with what a function makes of the body of the request."""
+    """A chat completion with a text."""
 
     def body(request: dict[str, Any]) -> bytes:
-        said = text(request) if callable(text) else text
         value: dict[str, Any] = {
             "id": "chatcmpl-0",
             "object": "chat.completion",
@@ -69,13 +63,13 @@ def answer(
             "choices": [
                 {
                     "index": 0,
-                    "message": {"role": "assistant", "content": said},
+                    "message": {"role": "assistant", "content": text},
                     "finish_reason": finish_reason,
                 }
             ],
         }
         if usage:
-            value["usage"] = usage_of(request, said)
+            value["usage"] = usage_of(request, text)
         return json.dumps(value).encode()
 
     return Reply("answer", body=body, delay=delay)
@@ -128,18 +122,12 @@ def raw(body: bytes, name: str = "raw") -> Reply:
 
 REPLIES: dict[str, Callable[[], Reply]] = {
     "answer": answer,
-    "hang": hang,
-    "reset": reset,
     "cut": cut,
     "empty": lambda: raw(b"", "empty"),
     "no_content": lambda: answer("", finish_reason=None),
     "not_json": lambda: raw(b"<html>gateway</html>", "not_json"),
     "other_shape": lambda: raw(b'{"result": ["hello"]}', "other_shape"),
-    "too_long": lambda: status(400, "This model's maximum context length is 2048 tokens"),
-    **{
-        str(code): (lambda code=code: status(code))
-        for code in (400, 401, 402, 403, 404, 408, 429, 500, 502, 503, 504)
-    },
+    **{str(code): partial(status, code) for code in (400, 429, 500)},
 }
 
 Script = Sequence[Reply] | Callable[[Request], Reply]
@@ -257,29 +245,3 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         pass
-
-
-def main() -> None:
-    """Serve until interrupted."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--port", type=int, default=0)
-    parser.add_argument("--replies", default="answer", help=f"comma list of {', '.join(REPLIES)}")
-    parser.add_argument("--text", default="hello", help="what a good answer says")
-    parser.add_argument("--log", type=Path, help="file that gets a line a request")
-    args = parser.parse_args()
-    replies = [
-        answer(args.text) if name == "answer" else REPLIES[name]()
-        for name in args.replies.split(",")
-    ]
-
-    def in_a_loop(request: Request) -> Reply:
-        return replies[request.number % len(replies)]
-
-    with FaultyServer(in_a_loop, args.port, args.log) as server:
-        print(server.base_url, flush=True)
-        with contextlib.suppress(KeyboardInterrupt):
-            server.stopping.wait()
-
-
-if __name__ == "__main__":
-    main()

@@ -16,13 +16,14 @@ from talkplay_hf.catalog.schema import Conversation, Message
 from talkplay_hf.conversations import dataset
 from talkplay_hf.conversations.checks.verdict import REASONS
 from talkplay_hf.conversations.dataset import (
-    CONVERSATION_SCHEMA,
     ConversationWriter,
     iter_conversations,
     load_conversations,
     load_quarantine,
     save_conversations,
 )
+from talkplay_hf.conversations.schema import CONVERSATION_SCHEMA, from_row
+from talkplay_hf.conversations.takedown import remove_from_conversations
 from talkplay_hf.errors import ArtifactError, InputError
 from talkplay_hf.hub import files
 
@@ -161,6 +162,14 @@ def test_a_refused_answer_needs_all_of_its_columns(tmp_path: Path):
     assert names(tmp_path) == []
 
 
+def test_a_refused_answer_whose_reasons_are_not_known_is_kept_in_a_takedown(tmp_path: Path):
+    unknown = {**REFUSED, "reasons": None, "details": [None], "answer": None}
+    save_conversations(tmp_path / "talks", named(1), {}, quarantine=[unknown])
+    gone = remove_from_conversations(tmp_path / "talks", ["x"], tmp_path / "out", missing_ok=True)
+    assert gone["quarantined"] == 0
+    assert load_quarantine(tmp_path / "out") == [unknown]
+
+
 def test_an_error_in_the_stream_leaves_the_old_folder_as_it_was(tmp_path: Path):
     save_conversations(tmp_path / "talks", named(2), {})
 
@@ -293,3 +302,22 @@ def test_a_plain_save_gives_no_warning(tmp_path: Path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         save_conversations(tmp_path / "talks", named(1), {"catalog": "f" * 64}, simulator={"a": 1})
+
+
+def test_a_split_is_never_read_from_another_folder(tmp_path: Path):
+    for name in ("mine", "theirs"):
+        save_conversations(tmp_path / name, named(1), {})
+    path = tmp_path / "theirs" / files.MANIFEST
+    manifest = files.read_json(path)
+    files.write_json(path, manifest | {"splits": {"../mine/train": {}}})
+    with pytest.raises(ArtifactError, match=r"manifest\.json: does not say which splits"):
+        load_conversations(tmp_path / "theirs")
+
+
+@pytest.mark.parametrize("messages", [[None], [{"role": "user", "constraints": [None]}]])
+def test_a_null_among_messages_or_constraints_is_refused(messages: list[Any]) -> None:
+    names = ("content", "track_id", "source", "constraints", "intents", "liked")
+    said = [one and dict.fromkeys(names) | one for one in messages]
+    row = {"conversation_id": "c", "split": "train", "messages": said}
+    with pytest.raises(ArtifactError, match="is missing"):
+        from_row(row, "train.parquet")

@@ -1,18 +1,15 @@
 """CPCD: human dialogues become turns of a catalog, and nothing is lost without being counted."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+from published_rows import import_conversations, jsonl
 
 from talkplay_hf.catalog.leakage import check_conversations
-from talkplay_hf.catalog.schema import Catalog, Playlist, Track
-from talkplay_hf.conversations.published.cpcd import catalog_of_cpcd
-from talkplay_hf.conversations.published.sets import import_conversations
-from talkplay_hf.errors import InputError
+from talkplay_hf.catalog.schema import Catalog, Track
 
 NAMES = {
     "y1": ("Billie Jean", ["Michael Jackson"]),
@@ -62,17 +59,12 @@ def row(name: str, *turns: dict[str, Any]) -> dict[str, Any]:
     return {"id": name, "turns": list(turns), "tracks": tracks, "goal_playlist": liked}
 
 
-def write(path: Path, *rows: Any) -> Path:
-    path.write_text("".join(json.dumps(one) + "\n" for one in rows), encoding="utf-8")
-    return path
-
-
 def texts(conversation: Any) -> list[tuple[str, str]]:
     return [(m.role, m.track_id or m.content) for m in conversation.messages]
 
 
 def test_a_turn_plays_the_first_liked_track_that_the_catalog_holds(tmp_path: Path) -> None:
-    source = write(
+    source = jsonl(
         tmp_path / "cpcd_train.jsonl", row("a", turn("pop", "Sure.", ("y4", "y1", "y2")))
     )
     (one,), report = import_conversations(source, CATALOG)
@@ -92,7 +84,7 @@ def test_further_liked_tracks_of_the_catalog_are_kept_each_once(tmp_path: Path) 
         turn("pop", liked=("y1",)),
         turn("more", liked=("y1", "y2", "y4", "y5", "y5"), disliked=("y3",)),
     )
-    source = write(tmp_path / "c.jsonl", row("a", *turns))
+    source = jsonl(tmp_path / "c.jsonl", row("a", *turns))
     (one,), report = import_conversations(source, CATALOG)
     assert [m.track_id for m in one.messages if m.role == "music"] == ["c1", "c2"]
     assert liked(one) == [(), ("c5",)]
@@ -101,7 +93,7 @@ def test_further_liked_tracks_of_the_catalog_are_kept_each_once(tmp_path: Path) 
 
 
 def test_a_rejected_track_has_no_further_liked_ones(tmp_path: Path) -> None:
-    source = write(tmp_path / "c.jsonl", row("a", turn("pop", disliked=("y1", "y2"))))
+    source = jsonl(tmp_path / "c.jsonl", row("a", turn("pop", disliked=("y1", "y2"))))
     (one,), _ = import_conversations(source, CATALOG)
     assert liked(one) == [()]
 
@@ -110,13 +102,13 @@ def test_a_track_that_was_found_in_the_same_turn_comes_before_one_found_earlier(
     tmp_path: Path,
 ) -> None:
     asked = turn("more of this", liked=("y1", "y2"), found=("y2", "y3"))
-    (one,), _ = import_conversations(write(tmp_path / "c.jsonl", row("a", asked)), CATALOG)
+    (one,), _ = import_conversations(jsonl(tmp_path / "c.jsonl", row("a", asked)), CATALOG)
     assert one.messages[1].track_id == "c2"
 
 
 def test_names_match_strictly_then_loosely(tmp_path: Path) -> None:
     turns = (turn("one", liked=("y2",)), turn("two", liked=("y3",)), turn("three", liked=("y5",)))
-    _, report = import_conversations(write(tmp_path / "c.jsonl", row("a", *turns)), CATALOG)
+    _, report = import_conversations(jsonl(tmp_path / "c.jsonl", row("a", *turns)), CATALOG)
     assert report.to_dict()["tracks"] == {
         "by_id": 0, "by_loose_name": 1, "by_name": 2, "total": 3, "unmatched": 0
     }  # fmt: skip
@@ -125,7 +117,7 @@ def test_names_match_strictly_then_loosely(tmp_path: Path) -> None:
 def test_a_turn_in_which_all_was_disliked_plays_a_rejected_track(tmp_path: Path) -> None:
     rejected = turn("pop", "These?", disliked=("y1",))
     mixed = turn("not those", "These then.", liked=("y2",), disliked=("y3",))
-    source = write(tmp_path / "c.jsonl", row("a", rejected, mixed))
+    source = jsonl(tmp_path / "c.jsonl", row("a", rejected, mixed))
     (one,), report = import_conversations(source, CATALOG)
     music = [(m.track_id, m.source) for m in one.messages if m.role == "music"]
     assert music == [("c1", "negative"), ("c2", None)]
@@ -136,7 +128,7 @@ def test_a_disliked_track_does_not_stand_in_for_liked_ones_that_the_catalog_lack
     tmp_path: Path,
 ) -> None:
     turns = (turn("pop", liked=("y4",), disliked=("y1",)), turn("soul", liked=("y2",)))
-    (one,), report = import_conversations(write(tmp_path / "c.jsonl", row("a", *turns)), CATALOG)
+    (one,), report = import_conversations(jsonl(tmp_path / "c.jsonl", row("a", *turns)), CATALOG)
     assert [m.track_id for m in one.messages if m.role == "music"] == ["c2"]
     assert report.turns["unmatched"] == 1
 
@@ -148,7 +140,7 @@ def test_talk_stays_and_unanswered_words_move_to_the_next_message(tmp_path: Path
         turn("From the 80s", "Done.", ("y5",)),
         turn("Thanks", ""),
     )
-    (one,), report = import_conversations(write(tmp_path / "c.jsonl", row("a", *turns)), CATALOG)
+    (one,), report = import_conversations(jsonl(tmp_path / "c.jsonl", row("a", *turns)), CATALOG)
     assert texts(one) == [
         ("user", "Hi"),
         ("assistant", "What would you like?"),
@@ -161,7 +153,7 @@ def test_talk_stays_and_unanswered_words_move_to_the_next_message(tmp_path: Path
 
 def test_turns_without_a_known_track_stay_as_talk_or_go(tmp_path: Path) -> None:
     turns = (turn("pop", "A.", ("y1",)), turn("rare", "B.", ("y4",)), turn("soul", "C.", ("y2",)))
-    source = write(tmp_path / "c.jsonl", row("a", *turns))
+    source = jsonl(tmp_path / "c.jsonl", row("a", *turns))
     (whole,), _ = import_conversations(source, CATALOG)
     assert ("assistant", "B.") in texts(whole)
     (cut,), report = import_conversations(source, CATALOG, unmatched="drop")
@@ -171,7 +163,7 @@ def test_turns_without_a_known_track_stay_as_talk_or_go(tmp_path: Path) -> None:
 
 def test_a_track_is_not_played_twice(tmp_path: Path) -> None:
     turns = (turn("pop", liked=("y1",)), turn("again", liked=("y1",)))
-    (one,), report = import_conversations(write(tmp_path / "c.jsonl", row("a", *turns)), CATALOG)
+    (one,), report = import_conversations(jsonl(tmp_path / "c.jsonl", row("a", *turns)), CATALOG)
     assert sum(m.role == "music" for m in one.messages) == 1
     assert report.turns["repeated"] == 1
 
@@ -184,7 +176,7 @@ def test_what_is_dropped_is_counted_by_reason(tmp_path: Path) -> None:
         row("mute", turn("", liked=("y1",))), {**good, "id": None},
     ]  # fmt: skip
     kept, report = import_conversations(
-        write(tmp_path / "c.jsonl", *rows), CATALOG, unmatched="drop"
+        jsonl(tmp_path / "c.jsonl", *rows), CATALOG, unmatched="drop"
     )
     assert [one.conversation_id for one in kept] == ["good"]
     assert dict(report.dropped) == {
@@ -195,24 +187,9 @@ def test_what_is_dropped_is_counted_by_reason(tmp_path: Path) -> None:
 
 
 def test_human_dialogues_are_for_testing_unless_told_otherwise(tmp_path: Path) -> None:
-    source = write(tmp_path / "cpcd_train.jsonl", row("a", turn("pop", liked=("y1",))))
+    source = jsonl(tmp_path / "cpcd_train.jsonl", row("a", turn("pop", liked=("y1",))))
     assert import_conversations(source, CATALOG)[0][0].split == "test"
     assert import_conversations(source, CATALOG, split="train")[0][0].split == "train"
-
-
-def test_the_tracks_of_the_dialogues_make_a_catalog(tmp_path: Path) -> None:
-    source = write(tmp_path / "c.jsonl", row("a", turn("rare", liked=("y4", "y1"))))
-    own = catalog_of_cpcd(source)
-    assert own.track("y3").artist == "Lojay, Sarz"
-    assert list(own.iter_playlists()) == [Playlist("a", ("y4", "y1"))]
-    (one,), report = import_conversations(source, own)
-    assert one.messages[1].track_id == "y4"
-    assert report.tracks["by_id"] == 2
-
-
-def test_a_file_of_something_else_makes_no_catalog(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"c\.jsonl"):
-        catalog_of_cpcd(write(tmp_path / "c.jsonl", {"id": "a"}))
 
 
 def check_liked(conversations: list[Any], catalog: Catalog) -> None:
@@ -246,5 +223,3 @@ def test_the_real_dialogues_meet_the_real_catalog(real_data: Path) -> None:
     check_liked(kept, catalog)
     assert report.turns["several"] / report.turns["kept"] > 0.6
     assert report.liked_tracks > report.turns["kept"]
-    whole, _ = import_conversations(source, catalog_of_cpcd(source))
-    assert len(whole) == 400

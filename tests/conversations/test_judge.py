@@ -20,10 +20,10 @@ from talkplay_hf.conversations.quality.judge import (
     DIMENSIONS,
     judge_chat,
     judge_conversations,
-    judge_text,
     parse_ratings,
 )
 from talkplay_hf.conversations.quality.sampling import tracks_of
+from talkplay_hf.conversations.quality.text import judge_text
 from talkplay_hf.errors import BudgetError, InputError, LanguageModelError, PromptRefusedError
 
 

@@ -129,6 +129,7 @@ def test_a_number_that_names_a_track_is_its_id() -> None:
         (TEXT.replace('"Line one.\\nLine two."', "[1]"), "bad_message"),
         (TEXT.replace('"content": "Line', '"remark": "Line'), "bad_message"),
         (TEXT.replace("[{", "[7, {"), "bad_message"),
+        (TEXT.replace('"user"', '"user", "track_id": "ID000001"'), "bad_message"),
         (TEXT[30:], "unparsable"),
         (TEXT[1:], "unparsable"),
         (TEXT.replace('"Line', '7 "Line'), "two_lists"),

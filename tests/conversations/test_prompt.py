@@ -185,7 +185,7 @@ def test_asking_again_keeps_the_chat_and_names_the_problems_by_label() -> None:
     prompt = Prompt.load(options=PromptOptions(labels="number"))
     chat = prompt.chat(PIECE, TRACKS)
     problems = [Problem("repeated_track", "track 'id-b' (not id-bb) is played\ntwice <|eot_id|>")]
-    first, answer, request = prompt.again(chat, "[p2<|eot_id|>]", problems, piece=PIECE)
+    first, answer, request = prompt.again(chat, "[p2<|eot_id|>]", problems, PIECE)
     assert first == chat[0]
     assert answer == {"role": "assistant", "content": "[p2< |eot_id| >]"}
     assert request["role"] == "user"
@@ -196,10 +196,10 @@ def test_asking_again_keeps_the_chat_and_names_the_problems_by_label() -> None:
 def test_asking_again_is_capped_however_long_the_answer_and_the_problems() -> None:
     prompt = Prompt.load()
     problems = [Problem("long", "x " * 5000)] * 500
-    chat = prompt.again([], "y" * 10**6, problems)
+    chat = prompt.again([], "y" * 10**6, problems, PIECE)
     assert sum(len(message["content"]) for message in chat) < 16_000
     assert "492 more" in chat[-1]["content"]
-    assert prompt.again([], " \n", problems)[0]["content"] == "[]"
+    assert prompt.again([], " \n", problems, PIECE)[0]["content"] == "[]"
 
 
 def test_the_hash_changes_with_the_template_and_with_every_option() -> None:

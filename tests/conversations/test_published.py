@@ -10,12 +10,13 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from published_rows import import_conversations, jsonl
 
 from talkplay_hf.catalog.leakage import check_conversations
 from talkplay_hf.catalog.schema import Catalog, Message, Track
 from talkplay_hf.conversations.dataset import load_conversations
 from talkplay_hf.conversations.published.rows import TrackRef, track_of
-from talkplay_hf.conversations.published.sets import PublishedConversations, import_conversations
+from talkplay_hf.conversations.published.sets import PublishedConversations
 from talkplay_hf.errors import InputError
 from talkplay_hf.hub import files
 
@@ -57,11 +58,6 @@ def second_set(session: str, *tracks: str) -> dict[str, Any]:
             about = {"thought": "hm", "turn_number": number}
             messages.append({"role": role, "content": content, **about})
     return {"session_id": session, "user_id": "7", "conversations": messages}
-
-
-def jsonl(path: Path, *rows: Any) -> Path:
-    path.write_text("".join(json.dumps(one) + "\n" for one in rows), encoding="utf-8")
-    return path
 
 
 def played(one: Any) -> list[str]:

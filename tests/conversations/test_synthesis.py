@@ -189,8 +189,10 @@ def test_an_interrupt_costs_no_more_than_the_calls_in_flight(run: Run):
         run.ask(model)
     resumed = ScriptedModel(bad_share=0.5)
     assert run.ask(resumed).finished == len(run.pieces)
+    assert 0 < len(resumed.chats) < len(needed.chats)
+    # those in flight may still have been kept
     lost = len(model.chats) + len(resumed.chats) - len(needed.chats)
-    assert 0 < lost <= 4
+    assert 0 <= lost <= 4
 
 
 def test_pieces_are_read_as_they_are_needed(run: Run):

@@ -8,6 +8,7 @@ from talkplay_hf.catalog.constraints import Constraint
 from talkplay_hf.catalog.schema import Catalog, Conversation, Message, Playlist, Track
 from talkplay_hf.evaluation.evaluate import evaluate
 from talkplay_hf.evaluation.report import EvaluationReport
+from talkplay_hf.recommend.answers import Recommendation, ScoredTrack
 from talkplay_hf.recommend.options import REPLY_TOKENS
 
 GENRE = {"t0": "rock", "t1": "rock", "t2": "jazz", "t3": "jazz", "t4": "folk"}
@@ -46,18 +47,6 @@ def small_conversations() -> list[Conversation]:
     ]
 
 
-@dataclass(frozen=True)
-class Scored:
-    track: Track
-    score: float
-
-
-@dataclass(frozen=True)
-class Said:
-    tracks: list[Track]
-    reply: str = ""
-
-
 @dataclass
 class FakeRecommender:
     """Ranks what `pick` lists for the last user message, each place by its score."""
@@ -79,14 +68,14 @@ class FakeRecommender:
         exclude_played: bool,
         seeds: list[int],
         **options: Any,
-    ) -> list[list[Scored]]:
+    ) -> list[list[ScoredTrack]]:
         assert all(messages[-1].role == "user" for messages in chats)
         self.asked += [k] * len(chats)
         self.ranking_seeds += seeds
         self.options = options
         self.excluded.add(exclude_played)
         return [
-            [Scored(self.catalog.track(t), score) for t, score in self.pick(messages)]
+            [ScoredTrack(self.catalog.track(t), score, ()) for t, score in self.pick(messages)]
             for messages in chats
         ]
 
@@ -97,7 +86,7 @@ class FakeRecommender:
         seeds: list[int],
         exclude_played: bool,
         max_new_tokens: int,
-    ) -> list[Said]:
+    ) -> list[Recommendation]:
         assert max_new_tokens in (0, REPLY_TOKENS)
         if max_new_tokens:
             self.replied += seeds
@@ -105,12 +94,16 @@ class FakeRecommender:
             self.seeds += seeds
         self.excluded.add(exclude_played)
         return [
-            Said(
+            answer(
                 [self.catalog.track(t) for t, _ in self.pick(messages)[:1]],
                 f"Here is {wanted(messages)}." if max_new_tokens else "",
             )
             for messages in chats
         ]
+
+
+def answer(tracks: Sequence[Track], reply: str) -> Recommendation:
+    return Recommendation(tuple(tracks), reply, (), (), ())
 
 
 def wanted(messages: Sequence[Message]) -> str:

@@ -5,11 +5,12 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from evaluated_catalog import answer
 
 from talkplay_hf.catalog.schema import Catalog, Conversation, Message, Playlist, Track
 from talkplay_hf.errors import InputError
@@ -17,23 +18,12 @@ from talkplay_hf.evaluation.baselines.base import BaselineSources
 from talkplay_hf.evaluation.cache import catalog_hash, folder_hash, sources_identity
 from talkplay_hf.evaluation.evaluate import evaluate
 from talkplay_hf.evaluation.report import EvaluationReport
+from talkplay_hf.recommend.answers import Recommendation, ScoredTrack
 from talkplay_hf.recommend.options import RankingOptions
 from talkplay_hf.recommend.recommender import Recommender
 
 TRACKS = [Track(f"t{i}", f"Title {i}", "Someone") for i in range(8)]
 LISTS = [Playlist("p0", ("t0", "t1")), Playlist("p1", ("t2",))]
-
-
-@dataclass(frozen=True)
-class Scored:
-    track: Track
-    score: float
-
-
-@dataclass(frozen=True)
-class Said:
-    tracks: list[Track]
-    reply: str
 
 
 class CountingModel:
@@ -45,15 +35,15 @@ class CountingModel:
     def __init__(self, catalog: Catalog) -> None:
         self.catalog = catalog
 
-    def rank_batch(self, chats: Sequence[Any], **options: Any) -> list[list[Scored]]:
+    def rank_batch(self, chats: Sequence[Any], **options: Any) -> list[list[ScoredTrack]]:
         CountingModel.calls += 1
         CountingModel.turns += len(chats)
         tracks = [self.catalog.track_at(row) for row in range(len(self.catalog))]
-        return [[Scored(t, float(-i)) for i, t in enumerate(tracks)] for _ in chats]
+        return [[ScoredTrack(t, float(-i), ()) for i, t in enumerate(tracks)] for _ in chats]
 
-    def chat_batch(self, chats: Sequence[Any], **options: Any) -> list[Said]:
+    def chat_batch(self, chats: Sequence[Any], **options: Any) -> list[Recommendation]:
         CountingModel.calls += 1
-        return [Said([self.catalog.track_at(0)], "Hm, “yes”.") for _ in chats]
+        return [answer([self.catalog.track_at(0)], "Hm, “yes”.") for _ in chats]
 
 
 @pytest.fixture

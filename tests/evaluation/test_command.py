@@ -11,14 +11,17 @@ from pathlib import Path
 
 import pytest
 from huggingface_hub import ModelCard
+from loopback import LoopbackHub
 from transformers import LlamaForCausalLM
 
 from talkplay_hf.catalog.schema import MODALITIES, Catalog, Conversation
 from talkplay_hf.cli import main
 from talkplay_hf.conversations.dataset import save_conversations
+from talkplay_hf.errors import HubError
 from talkplay_hf.evaluation.evaluate import DEFAULT_BASELINES
 from talkplay_hf.evaluation.systems import ModelSource
 from talkplay_hf.features.shards import Processes
+from talkplay_hf.hub import files
 from talkplay_hf.recommend.recommender import Recommender
 
 Run = Callable[..., tuple[int, str, str]]
@@ -61,6 +64,20 @@ def refused(result: tuple[int, str, str], text: str) -> None:
     assert (status, out) == (2, "")
     assert text in err
     assert len(err.strip().splitlines()) == 1
+
+
+def test_of_a_model_on_the_hub_no_pickle_is_fetched(
+    hub: LoopbackHub, tokenizer_folder: Path
+) -> None:
+    contents = {path.name: path.read_bytes() for path in tokenizer_folder.iterdir()}
+    more = {"pytorch_model.bin": b"pickle", files.TRAINING_REPORT: b'{"steps": 3}'}
+    hub.put("me/songs", contents | more)
+    source = ModelSource("me/songs", Processes())
+    assert source.side_file(files.TRAINING_REPORT) == {"steps": 3}
+    assert source.folder is not None
+    assert not (source.folder / "pytorch_model.bin").exists()
+    with pytest.raises(HubError, match="me/none"):
+        ModelSource("me/none", Processes()).folder  # noqa: B018
 
 
 def test_the_report_says_that_the_catalog_is_the_demo_world(evaluate: Run, tmp_path: Path) -> None:
@@ -147,6 +164,7 @@ def test_all_baselines_leave_out_those_that_have_nothing_to_learn_from(
 
 
 def test_figures_go_into_the_card_of_the_model(evaluate: Run, model_folder: Path) -> None:
+    (model_folder / "README.md").unlink()
     refused(evaluate("--card", "demo dialogues"), "README.md")
     (model_folder / "README.md").write_text("# a model\n\nMade with care.\n", encoding="utf-8")
     assert evaluate("--card", "demo dialogues")[0] == 0

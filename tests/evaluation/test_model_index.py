@@ -10,6 +10,7 @@ from huggingface_hub.repocard_data import model_index_to_eval_results
 
 from talkplay_hf.errors import ArtifactError, InputError
 from talkplay_hf.evaluation.model_index import add_results, eval_results
+from talkplay_hf.recommend.recommender import Recommender
 
 BODY = "\n# A model\n\nText with --- and `code`.\n\n| a | b |\n| --- | --- |\n\nümlaut…\n"
 FRONT = "license: mit\ntags:\n- music\nlibrary_name: transformers\nown_key: 3\n"
@@ -130,6 +131,16 @@ def test_a_folder_without_card_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match=r"README\.md: no such file"):
         add_results(tmp_path, report(), "CPCD")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_model_folder_without_card_gets_one(recommender: Recommender, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    recommender.save_pretrained(folder)
+    (folder / "README.md").unlink()
+    add_results(folder, report(), "CPCD")
+    (result, *_) = ModelCard.load(folder / "README.md").data.eval_results
+    assert result.dataset_name == "CPCD"
+    assert Recommender.from_pretrained(folder).track_ids == recommender.track_ids
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,13 @@ def conversations() -> list[Conversation]:
     return small_conversations()
 
 
+def test_a_baseline_that_is_named_twice_counts_once(
+    catalog: Catalog, conversations: list[Conversation]
+) -> None:
+    report = evaluate(None, conversations, catalog, baselines=("random", "random"), resamples=20)
+    assert list(report.ranking) == ["random"]
+
+
 def test_baselines_are_evaluated_without_a_model(
     catalog: Catalog, conversations: list[Conversation]
 ) -> None:

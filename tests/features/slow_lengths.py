@@ -13,7 +13,8 @@ from talkplay_hf.catalog.schema import Catalog
 from talkplay_hf.errors import InputError
 from talkplay_hf.features import shards
 from talkplay_hf.features.embed import embed
-from talkplay_hf.features.encoders import ENCODERS, Run
+from talkplay_hf.features.encoders import ENCODERS
+from talkplay_hf.features.shards import ShardedRun
 from talkplay_hf.features.store import ModalityVectors
 
 ENCODERS["slow-lengths"] = "slow_lengths:SlowLengths"
@@ -26,7 +27,7 @@ class SlowLengths:
     bad: str = "no such line"
     seconds: ClassVar[float] = 0.0
 
-    def encode(self, catalog: Catalog, modality: str, run: Run) -> ModalityVectors:
+    def encode(self, catalog: Catalog, modality: str, run: ShardedRun) -> ModalityVectors:
         def encode(batch: list[str]) -> np.ndarray:
             time.sleep(SlowLengths.seconds)
             return lengths(batch)

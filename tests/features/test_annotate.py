@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from memory_run import catalog_of
+from encoded import catalog_of
 from tiny_audio_models import save_whisper
 
 from talkplay_hf.catalog.schema import Catalog
@@ -88,6 +88,22 @@ def test_an_interrupted_run_goes_on_and_gives_the_same_bytes(
     assert cut.read_bytes() == whole.read_bytes()
     assert len(done.failures) == 1
     assert sorted(path.name for path in tmp_path.glob(".*")) == []
+
+
+@pytest.mark.usefixtures("small_shards")
+def test_a_run_that_stops_at_errors_stops_at_those_of_the_run_that_it_takes_up(
+    music: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def interrupted(paths: list[Path]) -> None:
+        raise KeyboardInterrupt
+
+    out = tmp_path / "heard.parquet"
+    monkeypatch.setattr(module, "_groups", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        annotate(music, out, rhythm=True)
+    with pytest.raises(InputError, match=r"'4' in row 4: .*broken\.mp3"):
+        annotate(music, out, rhythm=True, on_error="stop")
+    assert not out.exists()
 
 
 @pytest.mark.usefixtures("small_shards")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from memory_run import MemoryRun, catalog_of
+from encoded import catalog_of, encoded
 from tiny_audio_models import save_clap
 
 from talkplay_hf.catalog.schema import Catalog
@@ -39,13 +39,13 @@ def music(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
 
 
 def check(encoder: Clap | LibrosaDescriptors, music: Catalog, width: int) -> ModalityVectors:
-    run = MemoryRun(np.ones(len(music), dtype=bool))
-    made = encoder.encode(music, "audio", run)
+    made, run = encoded(encoder, music)
     assert made.vectors.shape == (7, width)
     assert made.present.tolist() == [True, True, True, False, False, False, False]
-    assert sorted(run.failures) == [3, 4]
-    assert "broken.mp3" in run.failures[3]
-    assert "gone.wav" in run.failures[4]
+    broken, gone = run.failures
+    assert (broken.row, gone.row) == (3, 4)
+    assert "broken.mp3" in broken.reason
+    assert "gone.wav" in gone.reason
     noise, one, two = made.vectors[:3]
     assert np.linalg.norm(one - two) < np.linalg.norm(one - noise)
     return made
@@ -58,9 +58,7 @@ def test_clap_hears_files_of_any_format_and_counts_bad_ones(clap_folder: Path, m
 
 def test_clap_vectors_do_not_depend_on_chance_or_on_the_batch(clap_folder: Path, music: Catalog):
     made = [
-        Clap(model=str(clap_folder), batch_size=size)
-        .encode(music, "audio", MemoryRun(np.ones(7, dtype=bool)))
-        .vectors
+        encoded(Clap(model=str(clap_folder), batch_size=size), music)[0].vectors
         for size in (1, 3, 3)
     ]
     assert np.allclose(made[0], made[1], atol=1e-5)
@@ -69,32 +67,27 @@ def test_clap_vectors_do_not_depend_on_chance_or_on_the_batch(clap_folder: Path,
 
 def test_a_fused_clap_draws_nothing_at_random(tmp_path: Path, music: Catalog):
     encoder = Clap(model=str(save_clap(tmp_path, fusion=True)))
-    one, two = (
-        encoder.encode(music, "audio", MemoryRun(np.ones(7, dtype=bool))).vectors for _ in range(2)
-    )
+    one, two = (encoded(encoder, music)[0].vectors for _ in range(2))
     assert np.array_equal(one, two)
     assert one[:3].any()
 
 
 def test_a_clap_model_that_is_not_there_is_named(tmp_path: Path, music: Catalog):
     with pytest.raises(ConfigError, match="none"):
-        Clap(model=str(tmp_path / "none")).encode(music, "audio", MemoryRun(np.ones(7, dtype=bool)))
+        encoded(Clap(model=str(tmp_path / "none")), music)
 
 
 def test_an_impossible_clip_is_refused(clap_folder: Path, music: Catalog):
     with pytest.raises(ConfigError, match="'end'"):
-        Clap(model=str(clap_folder), clip_start="end").encode(
-            music, "audio", MemoryRun(np.ones(7, dtype=bool))
-        )
+        encoded(Clap(model=str(clap_folder), clip_start="end"), music)
 
 
 def test_librosa_descriptors_are_standardised_as_before(music: Catalog):
     pytest.importorskip("librosa")
     made = check(LibrosaDescriptors(), music, 112)
-    run = MemoryRun(np.array([True] * 7))
-    LibrosaDescriptors().encode(music, "audio", run)
+    _, run = encoded(LibrosaDescriptors(), music)
     assert np.allclose(made.vectors[:3].mean(axis=0), 0, atol=1e-4)
     assert music.root is not None
-    later = MemoryRun(np.ones(1, dtype=bool), run.kept)
-    again = LibrosaDescriptors().encode(catalog_of(music.root, ["one.mp3"]), "audio", later)
+    one = catalog_of(music.root, ["one.mp3"])
+    again, _ = encoded(LibrosaDescriptors(), one, earlier=run.kept)
     assert np.allclose(again.vectors[0], made.vectors[1], atol=1e-4)

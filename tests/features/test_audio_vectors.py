@@ -1,18 +1,18 @@
 """Audio vectors from clips and from descriptor columns."""
 
 import struct
-import wave
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from memory_run import MemoryRun, catalog_of
+from encoded import catalog_of, encoded
 
 from talkplay_hf.catalog.render import render_clip, write_wav
 from talkplay_hf.catalog.schema import Catalog, Track
 from talkplay_hf.errors import InputError
 from talkplay_hf.features.audio import Descriptors, clip_descriptors
+from talkplay_hf.features.shards import ShardedRun
 from talkplay_hf.features.store import ModalityVectors
 
 # descriptors 0, 30, 50, 60 and 73 of the clip `good_wav(path, 0)`
@@ -20,9 +20,8 @@ PINNED = [-9.582414115355505, 2.6113236671703492, 0.13729353064104963, -0.108927
           0.5613138757692786]  # fmt: skip
 
 
-def audio_vectors(catalog: Catalog) -> tuple[ModalityVectors, MemoryRun]:
-    run = MemoryRun(np.ones(len(catalog), dtype=bool))
-    return Descriptors().encode(catalog, "audio", run), run
+def audio_vectors(catalog: Catalog, **options: Any) -> tuple[ModalityVectors, ShardedRun]:
+    return encoded(Descriptors(), catalog, **options)
 
 
 def neighbours(folder: Path, factors: list[dict[str, Any]]) -> np.ndarray:
@@ -83,17 +82,9 @@ def broken_wav(path: Path, kind: str) -> None:
     elif kind == "float samples":
         path.write_bytes(content[:20] + struct.pack("<H", 3) + content[22:])
     elif kind == "too short":
-        with wave.open(str(path), "wb") as handle:
-            handle.setnchannels(1)
-            handle.setsampwidth(2)
-            handle.setframerate(16_000)
-            handle.writeframes(bytes(2_000))
+        write_wav(path, np.zeros(1_000))
     elif kind == "silent":
-        with wave.open(str(path), "wb") as handle:
-            handle.setnchannels(1)
-            handle.setsampwidth(2)
-            handle.setframerate(16_000)
-            handle.writeframes(bytes(80_000))
+        write_wav(path, np.zeros(40_000))
     elif kind == "folder":
         path.unlink()
         path.mkdir()
@@ -114,8 +105,9 @@ def test_a_clip_that_cannot_be_used_is_absent_and_named(kind: str, tmp_path: Pat
     assert not run.kept["columns"].any()
     assert made.present.tolist() == [True, True, True, False, False, False]
     assert np.isfinite(made.vectors).all()
-    assert list(run.failures) == [3]
-    assert str(tmp_path / "3.wav") in run.failures[3]
+    (failure,) = run.failures
+    assert failure.row == 3
+    assert str(tmp_path / "3.wav") in failure.reason
 
 
 def test_a_clip_that_was_cut_short_does_not_break_the_rest(tmp_path: Path):
@@ -148,13 +140,12 @@ def test_other_wav_samples_give_the_same_descriptors(subtype: str, tmp_path: Pat
 def test_the_standard_is_set_by_the_tracks_a_fit_may_see_and_kept():
     extra = [{"energy": value, "valence": 1 - value} for value in (0.1, 0.3, 0.5, 0.9)]
     tracks = [Track(str(n), "T", "x", extra=values) for n, values in enumerate(extra)]
-    run = MemoryRun(np.array([True, True, True, False]))
-    made = Descriptors().encode(Catalog.from_tracks(tracks), "audio", run)
+    fit_on = np.array([True, True, True, False])
+    made, run = audio_vectors(Catalog.from_tracks(tracks), fit_on=fit_on)
     assert made.present.all()
     assert np.allclose(made.vectors[:3].mean(axis=0), 0, atol=1e-6)
     assert np.allclose(made.vectors[:3].std(axis=0), 1, atol=1e-5)
-    later = MemoryRun(np.ones(1, dtype=bool), run.kept)
-    again = Descriptors().encode(Catalog.from_tracks(tracks[3:]), "audio", later)
+    again, _ = audio_vectors(Catalog.from_tracks(tracks[3:]), earlier=run.kept)
     assert np.allclose(again.vectors[0], made.vectors[3])
 
 
@@ -162,18 +153,17 @@ def test_a_later_run_uses_the_columns_of_the_earlier_one():
     tracks = [Track(str(n), "T", "x", extra={"energy": 0.1 * n}) for n in range(3)]
     _, run = audio_vectors(Catalog.from_tracks(tracks))
     more = [Track("9", "T", "x", extra={"energy": 0.5, "valence": 0.5})]
-    later = MemoryRun(np.ones(1, dtype=bool), run.kept)
-    assert Descriptors().encode(Catalog.from_tracks(more), "audio", later).vectors.shape == (1, 1)
+    again, _ = audio_vectors(Catalog.from_tracks(more), earlier=run.kept)
+    assert again.vectors.shape == (1, 1)
     with pytest.raises(InputError, match="energy"):
-        Descriptors().encode(Catalog.from_tracks([Track("9", "T", "x")]), "audio", later)
+        audio_vectors(Catalog.from_tracks([Track("9", "T", "x")]), earlier=run.kept)
 
 
 def test_a_later_run_listens_where_the_earlier_one_did(tmp_path: Path):
     for number in range(3):
         good_wav(tmp_path / f"{number}.wav", number)
     made, run = audio_vectors(catalog_of(tmp_path, ["0.wav", "1.wav", "2.wav"]))
-    later = MemoryRun(np.ones(2, dtype=bool), run.kept)
-    again = Descriptors().encode(catalog_of(tmp_path, ["2.wav", None]), "audio", later)
+    again, _ = audio_vectors(catalog_of(tmp_path, ["2.wav", None]), earlier=run.kept)
     assert again.present.tolist() == [True, False]
     assert np.allclose(again.vectors[0], made.vectors[2], atol=1e-6)
 

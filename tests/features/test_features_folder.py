@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
+from saved_features import save_features
 
 from talkplay_hf.catalog.schema import Catalog
 from talkplay_hf.errors import ArtifactError, InputError
 from talkplay_hf.features.embed import embed
-from talkplay_hf.features.store import MODALITIES, ModalityVectors, load_features, save_features
+from talkplay_hf.features.store import MODALITIES, ModalityVectors, load_features
 
 
 def small() -> dict[str, ModalityVectors]:
@@ -24,7 +25,7 @@ def small() -> dict[str, ModalityVectors]:
 
 
 def saved(folder: Path) -> Path:
-    save_features(folder, list("abcd"), small(), {"catalog": "f" * 64})
+    save_features(folder, list("abcd"), small())
     return folder
 
 

@@ -8,11 +8,15 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sharded_run import make_run
 
+from talkplay_hf.catalog.membership import Membership
 from talkplay_hf.catalog.schema import Catalog, Track
 from talkplay_hf.catalog.splits import cold_tracks
-from talkplay_hf.features.cooccurrence import PpmiSvd
+from talkplay_hf.features import cooccurrence
+from talkplay_hf.features.cooccurrence import PpmiSvd, in_pieces
 from talkplay_hf.features.encoders import Encoder
 from talkplay_hf.features.item2vec import Item2Vec
 from talkplay_hf.features.shards import ShardedRun
@@ -153,3 +157,42 @@ def test_item2vec_gives_the_same_bytes_in_another_process_whatever_its_hash_seed
     here = [Item2Vec(dim=8).encode(made, "playlist", run_of(made, seed)).vectors for seed in (0, 5)]
     assert bytes.fromhex(other.decode()) == here[0].tobytes()
     assert here[0].tobytes() != here[1].tobytes()
+
+
+def count_pairs(lists: Membership) -> int:
+    return int((lists.lengths * (lists.lengths - 1)).sum())
+
+
+@given(lengths=st.lists(st.integers(0, 40), min_size=1, max_size=12), most=st.integers(0, 4_000))
+def test_pieces_hold_every_entry_once_and_leave_no_track_alone(lengths: list[int], most: int):
+    starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    rows = np.arange(starts[-1], dtype=np.int32)
+    lists = Membership(starts, rows, len(rows) + 1)
+    pieces = in_pieces(lists, most, seed=3)
+    assert sorted(pieces.rows.tolist()) == rows.tolist()
+    alone = [n for n in lengths if n == 1]
+    assert (pieces.lengths == 1).sum() == len(alone)
+    of = np.repeat(np.arange(len(lists)), lists.lengths)[pieces.rows]
+    assert all(
+        len(set(of[a:b])) <= 1 for a, b in zip(pieces.starts, pieces.starts[1:], strict=False)
+    )
+    assert count_pairs(pieces) <= most or pieces.lengths.max(initial=0) <= 3
+    if count_pairs(lists) <= most:
+        assert pieces is lists
+
+
+def test_playlists_in_pieces_still_bring_their_tracks_together(monkeypatch: pytest.MonkeyPatch):
+    rng = np.random.default_rng(0)
+    drawn = [rng.choice(30, 20, replace=False) + 30 * (number % 4) for number in range(200)]
+    lists = [([f"t{row}" for row in rows], "train") for rows in drawn]
+    big = catalog(lists, tracks=120)
+    whole = playlist_vectors(big, dim=8)
+    monkeypatch.setattr(cooccurrence, "PAIRS", 200 * 20 * 4)
+    cut = playlist_vectors(big, dim=8)
+    assert not np.array_equal(whole.vectors, cut.vectors)
+    assert np.array_equal(whole.present, cut.present)
+    assert np.array_equal(cut.vectors, playlist_vectors(big, dim=8).vectors)
+    group = np.arange(120) // 30
+    similarity = cut.vectors @ cut.vectors.T
+    np.fill_diagonal(similarity, -np.inf)
+    assert (group[similarity.argmax(axis=1)] == group).all()

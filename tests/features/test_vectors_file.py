@@ -184,3 +184,11 @@ def test_a_file_that_does_not_fit_is_refused_by_name(name: str, complaint: str, 
     with pytest.raises(InputError, match=complaint) as caught:
         read(path)
     assert name in str(caught.value)
+
+
+@pytest.mark.parametrize("shape", ["(" * 90, "(1,) + (", "None", "('a',)"])
+def test_a_npy_header_that_cannot_be_read_is_refused(tmp_path: Path, shape: str) -> None:
+    header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
+    (tmp_path / "v.npy").write_bytes(b"\x93NUMPY\x01\x00v\x00" + header.encode() + bytes(36))
+    with pytest.raises(InputError, match="cannot be read"):
+        read_vectors(tmp_path / "v.npy", IDS, into=tmp_path / "into", fail=lambda _: None)

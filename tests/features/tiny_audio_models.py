@@ -91,15 +91,11 @@ def save_whisper(
     with torch.no_grad():
         decoder = model.model.decoder
         decoder.embed_tokens.weight.zero_()
-        positions = decoder.embed_positions.weight
-        positions.zero_()
-        for block in (*decoder.layers,):
+        torch.nn.init.eye_(decoder.embed_positions.weight)
+        for block in decoder.layers:
             for name, part in block.named_parameters():
                 if "layer_norm" not in name:
                     part.zero_()
-        size = positions.shape[1]
-        for position in range(min(len(positions), size)):
-            positions[position, position] = 1.0
         head = model.proj_out.weight
         head.zero_()
         head[ids["<|de|>" if german else "<|en|>"], 0] = 1.0

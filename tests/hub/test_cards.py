@@ -12,7 +12,8 @@ from talkplay_hf.catalog.schema import Conversation, Message
 from talkplay_hf.conversations.dataset import load_conversations, save_conversations
 from talkplay_hf.errors import ArtifactError
 from talkplay_hf.hub import files
-from talkplay_hf.hub.cards import conversations_card, update_card
+from talkplay_hf.hub.cards.conversations import conversations_card, update_card
+from talkplay_hf.hub.cards.seal import is_ours
 
 COUNTED: dict[str, Any] = {
     "conversations": 1500,
@@ -103,7 +104,7 @@ def test_a_card_claims_no_origin_that_was_not_told(
     [
         ({}, "unknown", None, "Texts: unknown"),
         ({"license": "cc-by-4.0"}, "cc-by-4.0", None, "Texts: cc-by-4.0"),
-        ({"license": "ask Ann first"}, "other", "ask Ann first", "Texts: ask Ann first"),
+        ({"license": "ask Ann first"}, "other", "ask-ann-first", "Texts: ask Ann first"),
         ({"published": {"license": "cc-by-4.0"}}, "cc-by-4.0", None, "Texts: cc-by-4.0"),
         ({"published": {"license": None}}, "unknown", None, "Texts: unknown"),
         ({"catalog_license": "CC0"}, "unknown", None, "Catalog: CC0"),
@@ -117,6 +118,13 @@ def test_a_card_claims_no_licence_that_was_not_told(
     assert card.data.to_dict().get("license_name") == name
     assert words in card.text
     assert ("Catalog: unknown, see the source" in card.text) == ("catalog_license" not in facts)
+
+
+def test_languages_are_named_as_the_hub_takes_them() -> None:
+    languages = {"en": 1, "en-US": 2, "zh-Hans": 3, "Klingon": 4}
+    card = DatasetCard(conversations_card(COUNTED | {"languages": languages}))
+    assert card.data.to_dict()["language"] == ["en", "zh"]
+    assert "zh-Hans (3)" in card.text
 
 
 def test_what_became_of_the_pieces_is_told_once() -> None:
@@ -233,3 +241,29 @@ def test_any_facts_give_a_card_that_parses(
     card = DatasetCard(conversations_card(COUNTED | told))
     assert card.data.to_dict()["configs"][0]["config_name"] == "default"
     assert card.text.count("## Limits") == 1
+
+
+def test_a_card_that_a_person_edited_is_kept_beside_new_figures(tmp_path: Path) -> None:
+    save(tmp_path / "talks")
+    path = tmp_path / "talks" / files.CARD
+    assert is_ours(path.read_text(encoding="utf-8"))
+    path.write_text("# My own words\n", encoding="utf-8")
+    update_card(tmp_path / "talks", {"a": 1}, "a is 1")
+    assert path.read_text(encoding="utf-8") == "# My own words\n"
+    manifest = files.read_manifest(tmp_path / "talks", "conversations")
+    assert manifest["quality"] == {"a": 1}
+    assert manifest["files"][files.CARD] == files.sha256_file(path)
+
+
+def test_the_shards_of_a_split_are_named_by_their_pattern() -> None:
+    names = ["train-00000-of-00002.parquet", "train-00001-of-00002.parquet", "test.parquet"]
+    told = COUNTED | {"files": dict.fromkeys(names, "0" * 64)}
+    found = DatasetCard(conversations_card(told)).data.to_dict()["configs"][0]["data_files"]
+    assert [one["path"] for one in found] == ["train-*-of-*.parquet", "test.parquet"]
+
+
+def test_refused_answers_that_are_no_numbers_cost_only_their_section() -> None:
+    with pytest.warns(UserWarning, match="without its rejects"):
+        text = conversations_card(COUNTED | {"rejects": {"answers": "many", "x": 1}})
+    assert "## Refused answers" not in text
+    assert "| train | 1,000 | 7,120 | 7.12 |" in text

@@ -57,11 +57,12 @@ def test_a_failed_rename_brings_the_old_folder_back(
     rename = Path.rename
 
     def failing(self: Path, target: Path) -> Path:
-        if Path(target) == out and self.name != out.name:
+        if Path(target) == out and self.name != ".old":
             raise OSError("disk trouble")
         return rename(self, target)
 
     monkeypatch.setattr(Path, "rename", failing)
+    monkeypatch.setattr(files, "exchange", lambda one, other: False)
     with pytest.raises(OSError, match="disk trouble"):
         make(out, "new")
     assert (out / "inner" / "part").read_text(encoding="utf-8") == "old"
@@ -187,3 +188,9 @@ def test_another_format_version_is_refused_by_name(tmp_path: Path, version: obje
     (tmp_path / files.MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
     with pytest.raises(ArtifactError, match=f"format_version {version}"):
         files.read_manifest(tmp_path, "catalog")
+
+
+@pytest.mark.parametrize("listed", [None, [], "tracks.parquet"])
+def test_a_manifest_without_files_has_no_identity(listed: object) -> None:
+    with pytest.raises(ArtifactError, match="must list its files"):
+        files.content_hash({"files": listed})

@@ -234,7 +234,7 @@ def test_what_cannot_be_asked_is_said_in_one_line(run: Run, model_folder: Path, 
         pass
     with pytest.raises(SystemExit, match=re.escape(gone)):
         run("ask.py", model_folder, REQUEST, "--url", gone)
-    with pytest.raises(SystemExit, match="cannot be loaded"):
+    with pytest.raises(SystemExit, match="no such folder"):
         run("ask.py", tmp_path / "nothing", REQUEST, "--url", gone)
     (tmp_path / "chat.json").write_text('{"role": "user"}', encoding="utf-8")
     with pytest.raises(SystemExit, match="not a JSON list of messages"):

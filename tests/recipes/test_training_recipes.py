@@ -21,11 +21,11 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from talkplay_hf.build import make_tokenizer
 from talkplay_hf.catalog.schema import Catalog, Conversation
 from talkplay_hf.conversations.dataset import save_conversations
 from talkplay_hf.errors import ConfigError
 from talkplay_hf.recommend.recommender import Recommender
+from talkplay_hf.tokenizing import make_tokenizer
 from talkplay_hf.training.arguments import parse_recipe
 from talkplay_hf.training.sft import main
 

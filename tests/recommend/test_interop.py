@@ -294,6 +294,8 @@ def test_tracks_of_one_answer_differ_and_excluded_ones_do_not_come(
     assert found.blocks == 9
     found = served.read_ids(block, exclude=wanted)
     assert not wanted & {track.track_id for track in found.tracks}
+    with pytest.raises(InputError, match="exclude 'one': must be several ids"):
+        served.read_ids(block, exclude="one")
 
 
 def test_ids_of_another_model_are_refused(tokenizer: TalkPlayTokenizer, served: ServedModel):
@@ -320,5 +322,18 @@ def test_the_prompt_is_that_of_the_recommender(served: ServedModel, recommender:
 
 
 def test_a_folder_that_is_no_model_is_refused(tmp_path: Path):
-    with pytest.raises(ArtifactError, match="cannot be loaded"):
+    with pytest.raises(ArtifactError, match="no such folder"):
         ServedModel.from_pretrained(tmp_path / "nothing")
+
+
+def test_half_of_a_surrogate_pair_in_an_answer_is_read(served: ServedModel):
+    block = served.tokenizer.decode(served.tokenizer.block_ids((0, 0, 0, 0, 0)))
+    assert served.read_text(f"{block}Hi \ud800").reply == "Hi ?"
+
+
+@pytest.mark.parametrize("codes", ["", [[0] * 5], np.array([[0.5] * 5])])
+def test_codes_for_a_grammar_are_an_array_of_whole_numbers(
+    tokenizer: TalkPlayTokenizer, codes: np.ndarray
+):
+    with pytest.raises(InputError, match="whole numbers"):
+        answer_lark(tokenizer, codes=codes)

@@ -71,8 +71,8 @@ def test_the_folder_loads_where_this_package_cannot_be_imported(model_folder: Pa
     assert done.returncode == 0, done.stderr
 
 
-def test_the_processors_are_used_as_the_readme_says(model_folder: Path) -> None:
-    page = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+def test_the_processors_are_used_as_the_page_says(model_folder: Path) -> None:
+    page = (Path(__file__).parents[2] / "recipes" / "python.md").read_text(encoding="utf-8")
     (code,) = [
         block
         for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL)

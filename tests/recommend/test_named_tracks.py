@@ -10,10 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from talkplay_hf.catalog.names import NameFinder
-from talkplay_hf.catalog.schema import Message
-from talkplay_hf.evaluation.baselines.model import ModelRanker
 from talkplay_hf.recommend.answers import ScoredTrack
-from talkplay_hf.recommend.options import NAMED, RankingOptions
+from talkplay_hf.recommend.options import NAMED
 from talkplay_hf.recommend.recommender import Recommender
 
 STRATEGIES = ("beam", "exact", "sampling", "expansion")
@@ -124,14 +122,6 @@ def test_chats_that_are_ranked_together_keep_their_own_names(
         for chat, found in zip(chats, together, strict=True):
             alone = recommender.rank(chat, k=k, names=True)
             assert ranked(found) == ranked(alone)
-
-
-def test_the_evaluation_sees_the_named_tracks_first(recommender: Recommender, artist: str) -> None:
-    ranker = ModelRanker(recommender, recommender.catalog, 60, options=RankingOptions(names=True))
-    scores = ranker.scores([[Message("user", f"some {artist}, please")]])[0]
-    own = [recommender.catalog.row(track) for track in tracks_of(recommender, artist)]
-    others = [row for row in range(len(recommender.catalog)) if row not in own]
-    assert scores[own].min() > scores[others].max()
 
 
 @settings(

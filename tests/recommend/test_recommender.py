@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from chatting import REQUEST, answer_with, ids_of, played
@@ -254,3 +255,44 @@ def test_a_reply_of_no_tokens_still_plays(recommender: Recommender) -> None:
 def test_a_huge_message_is_an_input_error(recommender: Recommender) -> None:
     with pytest.raises(InputError, match="too long"):
         recommender.chat("<|audio-1|> calm " * 2_000)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"tracks": "1"},
+        {"tracks": True},
+        {"tracks": 1.5},
+        {"temperature": "hot"},
+        {"temperature": float("nan")},
+        {"top_p": None},
+        {"max_new_tokens": None},
+        {"strategy": ["rank"]},
+        {"seed": -1},
+        {"seed": "x"},
+        {"history": 7},
+        {"history": b"ab"},
+        {"exclude_played": np.arange(2)},
+        {"names": "no"},
+    ],
+)
+def test_an_option_of_another_type_is_refused_in_our_words(
+    recommender: Recommender, options: dict[str, Any]
+):
+    with pytest.raises(InputError, match=next(iter(options))):
+        recommender.chat(REQUEST, **options)
+
+
+@pytest.mark.parametrize("k", [0, 1.5, "3", None, True])
+def test_a_ranking_has_a_whole_number_of_tracks(recommender: Recommender, k: Any):
+    with pytest.raises(InputError, match="k "):
+        recommender.rank(REQUEST, k)
+
+
+def test_numbers_of_numpy_are_numbers(recommender: Recommender):
+    """Those of eight bits cannot be added to others without care."""
+    small = {"tracks": np.uint8(2), "max_new_tokens": np.uint8(250), "top_p": np.float32(0.5)}
+    plain = {"tracks": 2, "max_new_tokens": 250, "top_p": 0.5}
+    found = recommender.chat(REQUEST, seed=np.int64(3), **small)
+    assert found == recommender.chat(REQUEST, seed=3, **plain)
+    assert recommender.rank(REQUEST, np.uint8(3)) == recommender.rank(REQUEST, 3)

@@ -16,6 +16,7 @@ from talkplay_hf.catalog.matcher import ConstraintMatcher
 from talkplay_hf.catalog.schema import Catalog, Track
 from talkplay_hf.cli.arguments import Parser, rule_flag
 from talkplay_hf.errors import InputError, NoTrackError
+from talkplay_hf.recommend.rule_set import RuleSet
 from talkplay_hf.recommend.rules import (
     Among,
     AtMost,
@@ -24,7 +25,6 @@ from talkplay_hf.recommend.rules import (
     Not,
     Rule,
     Rules,
-    RuleSet,
     Where,
     as_rule,
     parse_rule,
@@ -192,6 +192,7 @@ def test_what_is_printed_can_be_read(rule: Rule, negations: int):
         ("artist is AC = DC", "artist", "is", "AC = DC"),
         ('artist is "not The Band"', "artist", "is", "not The Band"),
         ('artist is "Weird Al" Yankovic', "artist", "is", '"Weird Al" Yankovic'),
+        ('title is "', "title", "is", '"'),
         ("is live is true", "is live", "is", "true"),
     ],
 )
@@ -259,7 +260,8 @@ def test_a_column_that_is_no_flag_is_refused():
 
 @pytest.mark.parametrize("rule", ["yaer >= 1990", "not yaer", "yaer at most 2"])
 def test_an_unknown_column_is_refused_with_those_that_are_known(rule: str):
-    with pytest.raises(InputError, match=r"no column 'yaer'; it has track_id, .*live.*, year"):
+    said = r"rule '.*yaer.*': .*no column 'yaer'; it has track_id, .*live.*, year"
+    with pytest.raises(InputError, match=said):
         RuleSet(MATCHER, rule)
 
 
@@ -383,3 +385,16 @@ def test_the_rules_on_real_tracks(real_data: Path, tmp_path: Path):
     assert (second == (first & ~gone)).all()
     with pytest.raises(NoTrackError, match=r"leaves none of [0-9,]+ tracks"):
         RuleSet(matcher, [*texts, "year >= 2050"])
+
+
+def test_a_rule_that_is_turned_around_thousands_of_times_is_refused():
+    assert str(parse_rule("not Not  not explicit")) == "not not not explicit"
+    with pytest.raises(InputError, match=r"rule 'not not .* 5,000 times not"):
+        parse_rule("not " * 5_000 + "explicit")
+
+
+@pytest.mark.parametrize("text", ["artist at most " + "9" * 5_000, "a" * 9_999 + " at most x"])
+def test_a_long_rule_is_refused_in_a_short_line(text: str):
+    with pytest.raises(InputError) as refused:
+        parse_rule(text)
+    assert len(str(refused.value)) < 400

@@ -71,30 +71,8 @@ def test_masks_are_kept_however_they_are_stored(data: st.DataObject, n: int, few
     check(index, allowed, [whole if mask is None else mask for mask in masks])
 
 
-@settings(deadline=None, max_examples=25)
-@given(data=st.data(), n=st.integers(1, 12), masked=st.booleans())
-def test_excluded_rows_are_taken_from_each_chat(data: st.DataObject, n: int, masked: bool) -> None:
-    index = make_index(data.draw(st.integers(0, 99)), n)
-    some = st.lists(st.integers(0, n - 1), max_size=5)
-    rows = data.draw(st.lists(some, min_size=1, max_size=4))
-    mask = np.array(data.draw(st.lists(st.booleans(), min_size=n, max_size=n)))
-    allowed = Allowed.without(index, rows, mask if masked else None)
-    masks = [mask.copy() if masked else np.ones(n, dtype=bool) for _ in rows]
-    for own, taken in zip(masks, rows, strict=True):
-        own[taken] = False
-    check(index, allowed, masks)
-
-
 def test_a_mask_must_be_one_flag_a_track() -> None:
     index = make_index(0, 10)
     for mask in (np.ones(9, dtype=bool), np.ones(10)):
         with pytest.raises(InputError, match="10 tracks"):
             Allowed.of(index, [mask])
-        with pytest.raises(InputError, match="10 tracks"):
-            Allowed.without(index, [[]], mask)
-
-
-@pytest.mark.parametrize("row", [-1, 10])
-def test_an_excluded_row_must_be_in_the_catalogue(row: int) -> None:
-    with pytest.raises(InputError, match="0 to 9"):
-        Allowed.without(make_index(0, 10), [[0], [row]])

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from talkplay_hf.tokens import codebooks
 from talkplay_hf.tokens.codebooks import (
     choose_size,
     encode_tracks,
@@ -144,3 +145,29 @@ def test_labels_of_tracks_with_few_tags_or_none() -> None:
         ("audio", 0): (["a"], ["x", "y", "z"]),
         ("audio", 1): (["b", "a"], ["w"]),
     }
+
+
+def test_a_codebook_of_a_draw_of_the_tracks_is_as_near_as_one_of_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rng = np.random.default_rng(0)
+    centres = rng.normal(size=(40, 6))
+    vectors = (centres[rng.integers(0, 40, 6_000)] + 0.5 * rng.normal(size=(6_000, 6))).astype("f4")
+    present, fit_on = rng.random(6_000) < 0.9, rng.random(6_000) < 0.9
+
+    def fit() -> np.ndarray:
+        book = fit_codebook(vectors, present, fit_on=fit_on, limit=16, reserve=False, seed=1)
+        return book.centroids
+
+    def spread(centroids: np.ndarray) -> float:
+        return float(((vectors[:, None] - centroids) ** 2).sum(axis=2).min(axis=1).mean())
+
+    monkeypatch.setattr(codebooks, "FITTED_PER_CODE", 10_000)
+    whole = fit()
+    monkeypatch.setattr(codebooks, "FITTED_PER_CODE", 100)
+    drawn = fit()
+    np.testing.assert_array_equal(drawn, fit())
+    assert not np.array_equal(whole, drawn)
+    assert spread(drawn) < 1.05 * spread(whole)
+    vectors[~(present & fit_on)] = 1e6
+    np.testing.assert_array_equal(drawn, fit())

@@ -6,18 +6,20 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
-from transformers import LlamaForCausalLM
 
-from talkplay_hf.build import make_tokenizer
 from talkplay_hf.catalog.schema import MODALITIES, PLAYLIST_SCHEMA, Catalog, Message
+from talkplay_hf.cli import main
 from talkplay_hf.errors import ArtifactError, InputError
-from talkplay_hf.features.store import load_features
 from talkplay_hf.hub import files
+from talkplay_hf.hub.verify import verify_folder
 from talkplay_hf.recommend.recommender import Recommender
+from talkplay_hf.tokenizing import make_tokenizer
 from talkplay_hf.tokens.build import KNOWN, read_known_codes, read_token_catalog
 from talkplay_hf.tokens.config import TalkPlayConfig
-from talkplay_hf.tokens.extend import add_tracks
+from talkplay_hf.tokens.extend import add_tracks, encode_catalog
+from talkplay_hf.tokens.tokenizer import TalkPlayTokenizer
 
 Modalities = dict[str, tuple[np.ndarray, np.ndarray]]
 CHANGED = {
@@ -25,13 +27,10 @@ CHANGED = {
     files.CATALOG_INDEX,
     files.TALKPLAY_CONFIG,
     files.CODEBOOK_HEALTH,
+    files.CODEBOOK_LABELS,
+    files.MANIFEST,
+    files.CARD,
 }
-
-
-@pytest.fixture(scope="module")
-def vectors(features_folder: Path) -> Modalities:
-    _, modalities = load_features(features_folder)
-    return {name: (np.array(m.vectors), np.array(m.present)) for name, m in modalities.items()}
 
 
 def part(catalog: Catalog, vectors: Modalities, rows: list[int]) -> tuple[Catalog, Modalities]:
@@ -159,22 +158,18 @@ def test_missing_modalities_get_the_reserved_code(
 
 
 def test_a_model_folder_recommends_the_new_tracks(
-    tiny_model: LlamaForCausalLM,
-    tokenizer_folder: Path,
+    model_folder: Path,
     world: Catalog,
     vectors: Modalities,
     tmp_path: Path,
 ) -> None:
-    model = tmp_path / "model"
-    shutil.copytree(tokenizer_folder, model)
-    tiny_model.save_pretrained(model)
-    (model / "checkpoint-5").mkdir()
-    (model / "checkpoint-5" / "optimizer.bin").write_bytes(b"heavy")
+    (model_folder / "checkpoint-5").mkdir()
+    (model_folder / "checkpoint-5" / "optimizer.bin").write_bytes(b"heavy")
     more, chosen = part(world, vectors, [0, 1, 2])
-    add_tracks(model, more, chosen, tmp_path / "grown")
+    add_tracks(model_folder, more, chosen, tmp_path / "grown")
     assert not (tmp_path / "grown" / "checkpoint-5").exists()
     weights = "model.safetensors"
-    assert (tmp_path / "grown" / weights).read_bytes() == (model / weights).read_bytes()
+    assert (tmp_path / "grown" / weights).read_bytes() == (model_folder / weights).read_bytes()
     recommender = Recommender.from_pretrained(tmp_path / "grown")
     assert len(recommender.catalog) == 63
     answer = recommender.chat([Message("user", "something new")], seed=0)
@@ -185,10 +180,12 @@ def test_in_place_and_the_same_bytes_each_time(
     tokenizer_folder: Path, world: Catalog, vectors: Modalities, tmp_path: Path
 ) -> None:
     more, chosen = part(world, vectors, [4, 5])
-    shutil.copytree(tokenizer_folder, tmp_path / "place")
-    add_tracks(tmp_path / "place", more, chosen, tmp_path / "place")
-    add_tracks(tokenizer_folder, more, chosen, tmp_path / "aside")
-    assert contents(tmp_path / "place") == contents(tmp_path / "aside")
+    # the card has the name of the folder
+    place, aside = tmp_path / "1" / "grown", tmp_path / "2" / "grown"
+    shutil.copytree(tokenizer_folder, place)
+    add_tracks(place, more, chosen, place)
+    add_tracks(tokenizer_folder, more, chosen, aside)
+    assert contents(place) == contents(aside)
 
 
 def test_a_damaged_health_report_is_named(
@@ -251,8 +248,6 @@ def test_other_folders_and_foreign_codebooks_are_refused(
 def test_a_folder_without_the_column_of_known_codes_can_still_grow(
     imputing_folder: Path, world: Catalog, vectors: Modalities, tmp_path: Path
 ) -> None:
-    import pyarrow.parquet as pq
-
     old = tmp_path / "old"
     shutil.copytree(imputing_folder, old)
     table = pq.read_table(old / files.TOKEN_CATALOG)
@@ -280,3 +275,131 @@ def test_whole_numbers_and_fractions_of_one_column_meet(
     add_tracks(tmp_path / "out", empty, chosen, tmp_path / "out")
     tracks, _ = read_token_catalog(tmp_path / "out" / files.TOKEN_CATALOG)
     assert tracks.column("plays") == [None] * 60 + [7.0, 0.5, None]
+
+
+def test_old_tracks_get_new_codes_only_when_asked(
+    tokenizer_folder: Path, world: Catalog, vectors: Modalities, tmp_path: Path
+) -> None:
+    _, before = read_token_catalog(tokenizer_folder / files.TOKEN_CATALOG)
+    # tracks 3 and 4 come with the vectors of others
+    catalog = Catalog(world.tracks.take([3, 4]), PLAYLIST_SCHEMA.empty_table())
+    chosen = {name: (v[[30, 41]], p[[30, 41]]) for name, (v, p) in vectors.items()}
+    report = add_tracks(tokenizer_folder, catalog, chosen, tmp_path / "out", recode=True)
+    assert (report["added"], report["updated"]) == (0, 2)
+    path = tmp_path / "out" / files.TOKEN_CATALOG
+    tracks, after = read_token_catalog(path)
+    assert tracks.track_ids == world.track_ids
+    np.testing.assert_array_equal(after[[3, 4]], before[[30, 41]])
+    rest = [row for row in range(60) if row not in (3, 4)]
+    np.testing.assert_array_equal(after[rest], before[rest])
+    # a code that the codebooks were not fitted with is no longer passed on
+    assert not read_known_codes(path, after)[[3, 4]].any()
+    # the labels of the codes name tracks that have them
+    for label in pq.read_table(tmp_path / "out" / files.CODEBOOK_LABELS).to_pylist():
+        held = after[:, MODALITIES.index(label["modality"])] == label["code"]
+        assert label["tracks"] == held.sum()
+        assert all(held[world.row(one)] for one in label["examples"])
+
+
+@pytest.mark.parametrize("missing", ["reserve", "impute"])
+def test_the_same_catalog_gets_the_same_codes_from_finished_codebooks(
+    tokenizer_folder: Path,
+    imputing_folder: Path,
+    world: Catalog,
+    vectors: Modalities,
+    tmp_path: Path,
+    missing: str,
+) -> None:
+    folder = {"reserve": tokenizer_folder, "impute": imputing_folder}[missing]
+    encode_catalog(folder, world, vectors, tmp_path / "out")
+    for name in (files.TOKEN_CATALOG, files.CATALOG_INDEX, files.CODEBOOK_LABELS, files.CODEBOOKS):
+        assert (tmp_path / "out" / name).read_bytes() == (folder / name).read_bytes(), name
+    assert files.read_json(tmp_path / "out" / files.EXAMPLES) == []
+    assert TalkPlayTokenizer.from_pretrained(tmp_path / "out").get_vocab() == (
+        TalkPlayTokenizer.from_pretrained(folder).get_vocab()
+    )
+
+
+def test_another_catalog_stands_alone_and_without_weights(
+    model_folder: Path,
+    tokenizer_folder: Path,
+    world: Catalog,
+    vectors: Modalities,
+    tmp_path: Path,
+) -> None:
+    more, chosen = part(world, vectors, list(range(7, 20)))
+    report = encode_catalog(
+        model_folder, more, chosen, tmp_path / "out", examples=["Something slow"]
+    )
+    out = tmp_path / "out"
+    assert files.folder_kind(out) == "tokenizer"
+    assert not list(out.glob("model*"))
+    assert report["tracks"] == 13
+    tracks, codes = read_token_catalog(out / files.TOKEN_CATALOG)
+    _, old = read_token_catalog(tokenizer_folder / files.TOKEN_CATALOG)
+    assert tracks.track_ids == more.track_ids
+    np.testing.assert_array_equal(codes, old[7:20])
+    labelled = pq.read_table(out / files.CODEBOOK_LABELS)["examples"].to_pylist()
+    assert {one for ids in labelled for one in ids} <= set(more.track_ids)
+    ours, theirs = (TalkPlayConfig.load(f / files.TALKPLAY_CONFIG) for f in (tokenizer_folder, out))
+    assert theirs.codebook_hash == ours.codebook_hash
+    assert theirs.catalog_hash == files.sha256_file(out / files.TOKEN_CATALOG)
+    assert theirs.made_from["catalog"] == more.fingerprint
+    assert files.read_json(out / files.EXAMPLES) == ["Something slow"]
+    verify_folder(out)
+
+
+def test_a_catalog_of_its_own_passes_its_codes_on(
+    imputing_folder: Path, world: Catalog, vectors: Modalities, tmp_path: Path
+) -> None:
+    more, chosen = part(world, vectors, list(range(30)))
+    encode_catalog(imputing_folder, more, chosen, tmp_path / "own")
+    path = tmp_path / "own" / files.TOKEN_CATALOG
+    _, codes = read_token_catalog(path)
+    # this world has no audio
+    assert read_known_codes(path, codes).any(axis=0).tolist() == [True] * 4 + [False]
+    late, late_vectors = part(world, chosen_of(vectors), [40])
+    late = Catalog(
+        late.tracks.set_column(0, "track_id", pa.array(["late"])), PLAYLIST_SCHEMA.empty_table()
+    )
+    add_tracks(tmp_path / "own", late, late_vectors, tmp_path / "own")
+    _, grown = read_token_catalog(path)
+    assert grown[30, 0] in set(codes[:, 0].tolist())
+    # what was added there is no part of a third catalog; the encoders are still the first one's
+    encode_catalog(tmp_path / "own", more, chosen, tmp_path / "third")
+    origins = [
+        TalkPlayConfig.load(folder / files.TALKPLAY_CONFIG).made_from
+        for folder in (imputing_folder, tmp_path / "own", tmp_path / "third")
+    ]
+    assert ["added" in one for one in origins] == [False, True, False]
+    assert len({one["features"] for one in origins}) == 1
+
+
+def test_an_empty_catalog_or_other_vectors_get_no_codes(
+    tokenizer_folder: Path, world: Catalog, vectors: Modalities, tmp_path: Path
+) -> None:
+    none = Catalog(world.tracks.slice(0, 0), PLAYLIST_SCHEMA.empty_table())
+    with pytest.raises(InputError, match="no tracks"):
+        encode_catalog(tokenizer_folder, none, vectors, tmp_path / "out")
+    more, chosen = part(world, vectors, [0, 1])
+    values, present = chosen["lyrics"]
+    chosen["lyrics"] = (np.hstack([values, values]), present)
+    with pytest.raises(ArtifactError, match=r"lyrics.*dimensions"):
+        encode_catalog(tokenizer_folder, more, chosen, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_command_gives_new_codes_when_asked(
+    tokenizer_folder: Path,
+    world_folder: Path,
+    features_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    call = ["tokenize", str(world_folder), str(features_folder)]
+    for name, flags in (("kept", []), ("recoded", ["--recode"])):
+        out = tmp_path / name
+        assert main([*call, str(out), "--add", str(tokenizer_folder), *flags]) == 0
+        assert "added 0 tracks, updated 60" in capsys.readouterr().out
+        _, codes = read_token_catalog(out / files.TOKEN_CATALOG)
+        assert read_known_codes(out / files.TOKEN_CATALOG, codes).any() == (name == "kept")

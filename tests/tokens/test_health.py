@@ -88,6 +88,12 @@ def test_the_folder_of_a_world_reports_everything(tokenizer_folder: Path) -> Non
     assert sum(size * count for size, count in report["bucket_sizes"]) == report["tracks"]
 
 
+def test_modalities_of_another_version_come_last() -> None:
+    report = health(np.zeros((3, 3), dtype=int), [2, 2, 2], ["taste", "audio", "playlist"])
+    lines = health_text(report).splitlines()[1:-1]
+    assert [line.split()[0] for line in lines] == ["playlist", "audio", "taste"]
+
+
 def test_the_table_does_without_what_is_not_known() -> None:
     report = health(np.array([[0], [1]]), [2], ["audio"], distortions=[{}])
     text = health_text(json.loads(json.dumps(report)))

@@ -7,12 +7,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from talkplay_hf.build import make_tokenizer
 from talkplay_hf.catalog.schema import Catalog
 from talkplay_hf.catalog.splits import cold_tracks
-from talkplay_hf.errors import ArtifactError, InputError, LeakageError
+from talkplay_hf.errors import ArtifactError, InputError
 from talkplay_hf.features.store import load_features
 from talkplay_hf.hub import files
+from talkplay_hf.tokenizing import make_tokenizer
 from talkplay_hf.tokens.bpe import train_bpe
 from talkplay_hf.tokens.build import (
     load_base_tokenizer,
@@ -75,9 +75,10 @@ def test_the_folder_agrees_with_itself(
 def test_the_same_input_gives_the_same_bytes(
     world: Catalog, features_folder: Path, tmp_path: Path
 ) -> None:
-    for name in ("one", "two"):
-        make_tokenizer(world, features_folder, tmp_path / name, seed=3)
-    one, two = ({p.name: p.read_bytes() for p in (tmp_path / n).iterdir()} for n in ("one", "two"))
+    folders = [tmp_path / name / "tokenizer" for name in ("one", "two")]
+    for folder in folders:
+        make_tokenizer(world, features_folder, folder, seed=3)
+    one, two = ({p.name: p.read_bytes() for p in folder.iterdir()} for folder in folders)
     assert one == two
 
 
@@ -152,28 +153,3 @@ def test_no_codebook_and_no_imputed_code_depends_on_a_cold_track(
     assert one == two
     np.testing.assert_array_equal(codes[0][~cold], codes[1][~cold])
     assert not np.array_equal(codes[0][cold], codes[1][cold])
-    with pytest.raises(LeakageError, match="was fitted on"):
-        tokenize(
-            catalog,
-            given,
-            tmp_path / "leaks",
-            base=train_bpe(["text"]),
-            base_name="scratch",
-            fit_on=np.ones(len(world), dtype=bool),
-        )
-    assert not (tmp_path / "leaks").exists()
-
-
-def test_fit_on_of_another_length_is_refused(
-    world: Catalog, features_folder: Path, tmp_path: Path
-) -> None:
-    _, features = load_features(features_folder)
-    with pytest.raises(InputError, match="fit_on"):
-        tokenize(
-            world,
-            {name: (m.vectors, m.present) for name, m in features.items()},
-            tmp_path / "out",
-            base=train_bpe(["text"]),
-            base_name="scratch",
-            fit_on=np.ones(3, dtype=bool),
-        )

@@ -6,14 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from chatml import chatml_base
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import Tokenizer, models
 from transformers import AutoTokenizer, PreTrainedTokenizer, PreTrainedTokenizerFast
 
 from talkplay_hf.catalog.schema import Message
 from talkplay_hf.errors import ArtifactError, ConfigError, InputError
 from talkplay_hf.hub import files
+from talkplay_hf.hub.verify import verify_folder
 from talkplay_hf.tokens.bpe import train_bpe
 from talkplay_hf.tokens.config import TalkPlayConfig
 from talkplay_hf.tokens.tokenizer import TalkPlayTokenizer, template_rows
@@ -50,20 +52,6 @@ PIECES = [
     " ",
 ]
 HOSTILE = st.lists(st.one_of(st.sampled_from(PIECES), UNICODE), max_size=8).map("".join)
-
-
-def chatml_base() -> PreTrainedTokenizerFast:
-    """A byte-level tokenizer with the control tokens of ChatML and no merges."""
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokenizer = Tokenizer(models.BPE({sign: i for i, sign in enumerate(alphabet)}, []))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        eos_token="<|im_end|>",
-        pad_token="<|endoftext|>",
-        extra_special_tokens=["<|im_start|>"],
-    )
 
 
 MUSIC = TalkPlayConfig((2,) * 5, "base", 0, "", "").music_tokens
@@ -135,6 +123,60 @@ def test_saving_into_its_own_folder_keeps_the_side_files(
     assert TalkPlayTokenizer.from_pretrained(tmp_path).config == tokenizer.config
 
 
+def test_a_tokenizer_alone_is_an_artefact_with_card_and_manifest(
+    tokenizer: TalkPlayTokenizer, tmp_path: Path
+) -> None:
+    folder = tmp_path / "songs"
+    tokenizer.save_pretrained(folder)
+    verify_folder(folder, kind="tokenizer")
+    manifest = files.read_manifest(folder, "tokenizer")
+    assert set(manifest["files"]) >= {"tokenizer.json", "chat_template.jinja", files.CODEBOOKS}
+    assert manifest["made_from"] == tokenizer.config.made_from
+    assert "# songs" in (folder / files.CARD).read_text(encoding="utf-8")
+    # again, and by another way
+    TalkPlayTokenizer.from_pretrained(folder).save_pretrained(folder)
+    assert files.read_manifest(folder, "tokenizer") == manifest
+
+
+def test_a_folder_with_something_else_in_it_gets_no_card(
+    tokenizer: TalkPlayTokenizer, tmp_path: Path
+) -> None:
+    (tmp_path / "optimizer.pt").write_bytes(b"of a checkpoint")
+    tokenizer.save_pretrained(tmp_path)
+    assert not (tmp_path / files.MANIFEST).exists()
+    assert not (tmp_path / files.CARD).exists()
+
+
+def test_a_tokenizer_saved_again_beside_a_model_makes_no_other_kind_of_it(
+    tokenizer: TalkPlayTokenizer, tmp_path: Path
+) -> None:
+    tokenizer.save_pretrained(tmp_path)
+    files.write_json(tmp_path / "config.json", {})
+    tokenizer.save_pretrained(tmp_path)
+    assert "config.json" not in files.read_manifest(tmp_path, "model")["files"]
+    verify_folder(tmp_path, kind="model")
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", files.CODEBOOKS, files.TOKEN_CATALOG])
+def test_a_damaged_file_is_found_when_the_tokenizer_is_loaded(
+    tokenizer: TalkPlayTokenizer, tmp_path: Path, name: str
+) -> None:
+    tokenizer.save_pretrained(tmp_path)
+    content = bytearray((tmp_path / name).read_bytes())
+    content[-9] ^= 2
+    (tmp_path / name).write_bytes(bytes(content))
+    with pytest.raises(ArtifactError, match=name):
+        TalkPlayTokenizer.from_pretrained(tmp_path)
+    if name != "tokenizer.json":
+        TalkPlayTokenizer.from_pretrained(tmp_path, verify=False)
+
+
+def test_pushing_is_a_method_of_its_own(tokenizer: TalkPlayTokenizer, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"tokenizer\.push_to_hub"):
+        tokenizer.save_pretrained(tmp_path / "out", push_to_hub=True)
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_catalogue_index_of_an_earlier_tokenizer_does_not_stay(
     tokenizer: TalkPlayTokenizer, tmp_path: Path
 ) -> None:
@@ -175,6 +217,13 @@ def test_pickling(tokenizer: TalkPlayTokenizer) -> None:
     assert type(copy) is TalkPlayTokenizer
     assert copy.apply_chat_template(TURNS) == tokenizer.apply_chat_template(TURNS)
     assert copy.block_ids([0, 0, 0, 0, 0]) == tokenizer.block_ids([0, 0, 0, 0, 0])
+
+
+def test_a_folder_that_is_no_tokenizer_is_named(world_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match=rf"{world_folder}: has no tokenizer\.json"):
+        TalkPlayTokenizer.from_pretrained(world_folder)
+    with pytest.raises(ArtifactError, match=rf"{tmp_path / 'none'}: no such folder"):
+        TalkPlayTokenizer.from_pretrained(tmp_path / "none")
 
 
 def test_without_its_side_files_the_missing_one_is_named(tokenizer: TalkPlayTokenizer) -> None:
@@ -240,6 +289,18 @@ def test_parsing_undoes_writing(
 def test_codes_that_do_not_fit_are_refused(
     tokenizer: TalkPlayTokenizer, codes: tuple[int, ...]
 ) -> None:
+    with pytest.raises(InputError, match="do not fit"):
+        tokenizer.block_ids(codes)
+
+
+@pytest.mark.parametrize("place", range(5))
+def test_the_largest_code_of_a_codebook_is_one_less_than_its_size(
+    tokenizer: TalkPlayTokenizer, place: int
+) -> None:
+    codes = [0] * 5
+    codes[place] = tokenizer.config.codes[place] - 1
+    assert len(tokenizer.block_ids(codes)) == 7
+    codes[place] += 1
     with pytest.raises(InputError, match="do not fit"):
         tokenizer.block_ids(codes)
 
@@ -412,3 +473,11 @@ def test_template_rows_carry_music_as_codes_alone() -> None:
     rows = template_rows(a_chat("s", "u", "<|audio-1|>"), [(1, 2, 3, 0, 1)])
     assert rows[2] == {"role": "music", "codes": [1, 2, 3, 0, 1]}
     assert rows[3] == {"role": "assistant", "content": "<|audio-1|>"}
+
+
+@pytest.mark.parametrize("codes", [None, 7, "00000", [0, 0, 0, 0, 0.5], [0, 0, 0, 0, None]])
+def test_codes_that_are_no_whole_numbers_are_refused(
+    tokenizer: TalkPlayTokenizer, codes: Any
+) -> None:
+    with pytest.raises(InputError, match="whole numbers"):
+        tokenizer.block_ids(codes)

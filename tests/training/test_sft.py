@@ -2,11 +2,8 @@
 
 import importlib.util
 import json
-import os
 import runpy
 import shutil
-import socket
-import subprocess
 import sys
 from contextlib import nullcontext
 from dataclasses import replace
@@ -16,17 +13,21 @@ from typing import Any
 
 import pytest
 import torch
+from random_llama import random_llama
 from safetensors.torch import load_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch.distributed.fsdp import StateDictType
-from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerFast
 from trl import SFTConfig
+from two_processes import run_in_two_processes
 
-from talkplay_hf.build import make_tokenizer
 from talkplay_hf.catalog.schema import Catalog, Conversation
 from talkplay_hf.conversations.dataset import save_conversations
 from talkplay_hf.errors import ArtifactError, ConfigError, InputError, LeakageError
+from talkplay_hf.hub import files
+from talkplay_hf.hub.verify import verify_folder
 from talkplay_hf.recommend.recommender import Recommender
+from talkplay_hf.tokenizing import make_tokenizer
 from talkplay_hf.training.arguments import parse_recipe
 from talkplay_hf.training.sft import _check_spread, main, without_tied
 
@@ -72,6 +73,8 @@ def recipe(folder: Path, text: str) -> str:
         ("bf16: false\nno_such_key: 3\n", "no_such_key"),
         ("playlist_share: 1.0\n", "playlist_share"),
         ("self_similarity_weight: -1\n", "self_similarity_weight"),
+        ("self_similarity_weight: .nan\n", "self_similarity_weight nan"),
+        ("cov_scale: .inf\n", "cov_scale inf"),
         ("max_steps: [unclosed\n", "recipe"),
         ("just words\n", "recipe"),
         ("- a\n- b\n", "recipe"),
@@ -152,14 +155,17 @@ def run(
 
 
 @pytest.fixture(scope="module")
-def trained(
-    world_folder: Path,
-    tokenizer_folder: Path,
-    conversations_folder: Path,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Path:
+def folders(
+    world_folder: Path, tokenizer_folder: Path, conversations_folder: Path
+) -> tuple[Path, Path, Path]:
+    """What `run` reads."""
+    return world_folder, tokenizer_folder, conversations_folder
+
+
+@pytest.fixture(scope="module")
+def trained(folders: tuple[Path, Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("trained") / "model"
-    assert run(out, world_folder, tokenizer_folder, conversations_folder) == out
+    assert run(out, *folders) == out
     return out
 
 
@@ -174,6 +180,13 @@ def test_a_trained_model_has_its_card(trained: Path) -> None:
     steps = json.loads((trained / "training_report.json").read_text(encoding="utf-8"))["steps"]
     assert f"# {trained.name}" in card
     assert f"| steps | {steps:,} |" in card
+
+
+def test_a_trained_model_has_a_manifest(trained: Path) -> None:
+    verify_folder(trained, kind="model")
+    named = files.read_manifest(trained, "model")["files"]
+    assert {"model.safetensors", files.TRAINING_REPORT, files.CODEBOOKS} <= named.keys()
+    assert {oct(path.stat().st_mode & 0o777) for path in trained.iterdir()} == {"0o644"}
 
 
 def test_a_run_reports_what_it_did(trained: Path, tokenizer_folder: Path):
@@ -197,13 +210,8 @@ def test_the_model_is_tied_to_its_codebooks(trained: Path, tokenizer_folder: Pat
 
 
 def test_the_same_seed_gives_the_same_weights(
-    trained: Path,
-    world_folder: Path,
-    tokenizer_folder: Path,
-    conversations_folder: Path,
-    tmp_path: Path,
+    trained: Path, folders: tuple[Path, Path, Path], tmp_path: Path
 ):
-    folders = (world_folder, tokenizer_folder, conversations_folder)
     again = load_file(run(tmp_path / "again", *folders) / "model.safetensors")
     other = load_file(run(tmp_path / "other", *folders, "--seed", "1") / "model.safetensors")
     first = load_file(trained / "model.safetensors")
@@ -214,18 +222,9 @@ def test_the_same_seed_gives_the_same_weights(
 
 
 def test_validation_conversations_are_evaluated(
-    conversations: list[Conversation],
-    world: Catalog,
-    world_folder: Path,
-    tokenizer_folder: Path,
-    tmp_path: Path,
+    world_folder: Path, tokenizer_folder: Path, talks: Path, tmp_path: Path
 ):
-    split = [
-        replace(one, split="validation" if number < 4 else "train")
-        for number, one in enumerate([c for c in conversations if c.split == "train"][:16])
-    ]
-    save_conversations(tmp_path / "talks", split, {"catalog": world.fingerprint})
-    out = run(tmp_path / "m", world_folder, tokenizer_folder, tmp_path / "talks", steps=1)
+    out = run(tmp_path / "m", world_folder, tokenizer_folder, talks, steps=1)
     report = json.loads((out / "training_report.json").read_text(encoding="utf-8"))
     assert report["data"]["validation"]["conversations"]["rows"] == 4
     assert report["evaluation"]["eval_conversations_loss"] > 0
@@ -263,18 +262,8 @@ def chatml_base(folder: Path) -> Path:
         extra_special_tokens=["<|im_start|>"],
     )
     fast.save_pretrained(folder)
-    torch.manual_seed(0)
-    LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=len(fast) + 5,  # padded, as many bases are
-            hidden_size=16,
-            intermediate_size=32,
-            num_hidden_layers=1,
-            num_attention_heads=2,
-            num_key_value_heads=2,
-            tie_word_embeddings=False,
-        )
-    ).save_pretrained(folder)
+    # padded, as many bases are
+    random_llama(len(fast) + 5).save_pretrained(folder)
     return folder
 
 
@@ -325,12 +314,9 @@ def test_missing_inputs_are_refused_before_training(
     override: tuple[str, str],
     error: type[Exception],
     word: str,
-    world_folder: Path,
-    tokenizer_folder: Path,
-    conversations_folder: Path,
+    folders: tuple[Path, Path, Path],
     tmp_path: Path,
 ):
-    folders = (world_folder, tokenizer_folder, conversations_folder)
     with pytest.raises(error, match=word):
         run(tmp_path / "model", *folders, *override)
     assert not any(tmp_path.iterdir())
@@ -358,9 +344,8 @@ def test_conversations_with_nothing_to_learn_are_refused_and_leave_nothing(
     importlib.util.find_spec("bitsandbytes") is not None, reason="bitsandbytes is installed"
 )
 def test_an_optimizer_that_is_not_installed_is_refused(
-    world_folder: Path, tokenizer_folder: Path, conversations_folder: Path, tmp_path: Path
+    folders: tuple[Path, Path, Path], tmp_path: Path
 ):
-    folders = (world_folder, tokenizer_folder, conversations_folder)
     with pytest.raises(ConfigError, match=r"optim: .*bitsandbytes"):
         run(tmp_path / "m", *folders, "--optim", "adamw_bnb_8bit")
     assert not (tmp_path / "m").exists()
@@ -386,15 +371,7 @@ def test_training_goes_on_from_a_finished_model(
 
 @pytest.mark.parametrize("tied", [True, False])
 def test_gathered_weights_are_saved_once(tied: bool, tmp_path: Path):
-    config = LlamaConfig(
-        vocab_size=40,
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        tie_word_embeddings=tied,
-    )
-    model = LlamaForCausalLM(config)
+    model = random_llama(40, tie_word_embeddings=tied)
     gathered = {name: weight.clone() for name, weight in model.state_dict().items()}
     model.save_pretrained(tmp_path, state_dict=without_tied(model, gathered))
     saved = load_file(tmp_path / "model.safetensors")
@@ -439,10 +416,6 @@ def test_two_processes_train_resume_and_write_one_model(
     world_folder: Path, tokenizer_folder: Path, conversations_folder: Path, tmp_path: Path
 ):
     def train(out: Path, *more: str) -> list[str]:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        launch = ["-m", "torch.distributed.run", "--nproc_per_node=2", f"--master_port={port}"]
         words = {
             "config": RECIPE,
             "tokenizer": tokenizer_folder,
@@ -463,18 +436,8 @@ def test_two_processes_train_resume_and_write_one_model(
             "gradient_accumulation_steps": 2,
             "disable_tqdm": "true",
         }
-        done = subprocess.run(
-            [
-                *(sys.executable, *launch, "-m", "talkplay_hf.training"),
-                *(word for key, value in words.items() for word in (f"--{key}", str(value))),
-                *more,
-            ],
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
-        assert done.returncode == 0, done.stderr[-3000:]
+        named = (word for key, value in words.items() for word in (f"--{key}", str(value)))
+        done = run_in_two_processes("-m", "talkplay_hf.training", *named, *more)
         assert "find_unused_parameters" not in done.stderr
         return done.stdout.splitlines()
 

@@ -12,7 +12,6 @@ from trl import SFTConfig, SFTTrainer
 
 from talkplay_hf.catalog.schema import Catalog, Conversation
 from talkplay_hf.errors import ConfigError
-from talkplay_hf.tokens.build import read_token_catalog
 from talkplay_hf.tokens.tokenizer import TalkPlayTokenizer
 from talkplay_hf.training.rows.encode import (
     IGNORED,
@@ -29,16 +28,17 @@ from talkplay_hf.training.trainer import TalkPlayTrainer
 
 @pytest.fixture(scope="module")
 def rows(
-    tokenizer: TalkPlayTokenizer, conversations: list[Conversation], world: Catalog
+    tokenizer: TalkPlayTokenizer,
+    codes: dict[str, list[int]],
+    conversations: list[Conversation],
+    world: Catalog,
 ) -> Dataset:
     """Six conversations and a few playlists, of unlike length."""
-    known, codes = read_token_catalog(tokenizer.side_file("token_catalog_file"))
-    codes_of = dict(zip(known.track_ids, codes.tolist(), strict=True))
-    talks = encode_conversations(conversations[:6], tokenizer, codes_of, RowReport())
+    talks = encode_conversations(conversations[:6], tokenizer, codes, RowReport())
     lists = draw_continuations(
-        known_playlists(world, codes_of)["train"],
+        known_playlists(world, codes)["train"],
         tokenizer,
-        codes_of,
+        codes,
         RowReport(),
         label_tokens=60,
     )

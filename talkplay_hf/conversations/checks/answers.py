@@ -12,8 +12,8 @@ from talkplay_hf.conversations.checks.parse import READ_REPAIRS, Said, parse_ans
 from talkplay_hf.conversations.checks.reply_claims import ReplyReader
 from talkplay_hf.conversations.checks.text_leaks import find_leaks, names_in, telling_ids
 from talkplay_hf.conversations.checks.verdict import Problem, Turn, Verdict
-from talkplay_hf.conversations.pieces import Piece
-from talkplay_hf.errors import ConfigError, InputError
+from talkplay_hf.conversations.pieces import Piece, check_count
+from talkplay_hf.errors import ConfigError
 
 REPAIRS: dict[str, str] = {
     **READ_REPAIRS,
@@ -62,9 +62,7 @@ class Limits:
 
     def __post_init__(self) -> None:
         for name in self.__dataclass_fields__:
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ConfigError(f"{name} is {value!r}; it must be a whole number of 1 or more")
+            check_count(name, getattr(self, name), 1)
         for name in ("turns", "user", "reply"):
             low, high = getattr(self, f"min_{name}"), getattr(self, f"max_{name}")
             if low > high:
@@ -307,14 +305,9 @@ def messages_of(turns: Sequence[Turn], piece: Piece) -> tuple[Message, ...]:
     Args:
         turns (`Sequence[Turn]`): The turns.
         piece (`Piece`): What the conversation is about; it tells where each track came from.
-
-    Raises:
-        InputError: If a track is not of the piece.
     """
     messages = []
     for turn in turns:
-        if turn.track_id not in piece.track_ids and turn.track_id not in piece.negative_ids:
-            raise InputError(f"{piece.piece_id}: the track {turn.track_id!r} is not of this piece")
         source = "playlist" if turn.track_id in piece.track_ids else "negative"
         messages += [
             Message("user", turn.user),

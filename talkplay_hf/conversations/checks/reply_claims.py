@@ -118,7 +118,7 @@ class _Claims(ReplyText):
             ):
                 continue
             # an album, a tag, an artist, or a nickname within one: Evelyn "Champagne" King
-            if any(begin <= first and last <= end_ for begin, end_ in self.names):
+            if any(begin <= first and last <= end_ for begin, end_ in self.name_spans):
                 continue
             rest = [
                 word.key
@@ -169,7 +169,7 @@ class _Claims(ReplyText):
             if word.key not in _BY or self.reply[word.start].isupper() or self.covered[at]:
                 continue
             # "Trampled by Turtles" is one name
-            if any(first < at < end - 1 for first, end in self.names):
+            if any(first < at < end - 1 for first, end in self.name_spans):
                 continue
             # a small "by" is within a sentence, so that a mark before it is of the title
             if re.search(r"[;:\n]", self.reply[self.words[at - 1].end : word.start]):
@@ -212,7 +212,7 @@ class _Claims(ReplyText):
             if self.capital(first) and _OFFER.search(self.before(self.words[first].start)):
                 keys = [word.key for word in self.words[first:end]]
                 generic = any(key in WORDS["before_by"] for key in keys[1:])
-                known = any(begin <= first < until for begin, until in self.names)
+                known = any(begin <= first < until for begin, until in self.name_spans)
                 verb = keys[-1].endswith(("ed", "ing"))
                 return None if generic or known or verb else self.text(first, end)
         return None

@@ -76,9 +76,6 @@ class ReplyText:
         self.right_titles = {words: row for row in heard for words in piece.names[row].titles}
         # the album of a track that is not heard may have the name of that track
         self.others = {words for row in heard for words in piece.names[row].others}
-        self.right: list[Named] = []
-        self.names: set[tuple[int, int]] = set()
-        self.wrong: list[Named] = []
         self.covered = [False] * len(self.words)
         self.quoted = [False] * len(self.words)
         self.quotes = self._quotes()
@@ -108,23 +105,22 @@ class ReplyText:
             for words, row in self.piece.starts.get(key, ()):
                 if tuple(keys[at : at + len(words)]) == words:
                     spans.append(Named(at, at + len(words), row))
-        right = {(one.first, one.end) for one in spans if one.track in self.heard}
-        self.names = right
         self.right = [one for one in spans if one.track in self.heard]
-        for first, end in right:
+        for first, end, _ in self.right:
             self.covered[first:end] = [True] * (end - first)
+        self.name_spans = {(first, end) for first, end, _ in self.right}
         for phrases in (self.piece.artists, self.others):
             for words in phrases:
                 if words[0] in keys:
                     for at in range(len(keys) - len(words) + 1):
                         if tuple(keys[at : at + len(words)]) == words:
-                            right.add((at, at + len(words)))
+                            self.name_spans.add((at, at + len(words)))
         spans.sort(key=lambda one: one.first - one.end)
         self.wrong = [
             one
             for one in spans
             if one.track not in self.heard
-            and not any(first <= one.first and one.end <= end for first, end in right)
+            and not any(first <= one.first and one.end <= end for first, end in self.name_spans)
         ]
 
     def text(self, first: int, end: int) -> str:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+# these are no verdict on an answer, but say why there is none
+REFUSED, NOT_ASKED = "refused_by_model", "not_asked"
 REASONS: dict[str, str] = {
     "unparsable": "no list of messages can be read from the answer",
     "two_lists": "the answer holds two different lists, and nothing says which one counts",
@@ -26,10 +28,10 @@ REASONS: dict[str, str] = {
     "control_characters": "a text holds characters that cannot be shown",
     "wrong_title": "a reply names a track that is neither the one played nor an earlier one",
     "repeated_text": "the same words come again and again",
-    "refused_by_model": "the model or its provider would not answer the prompt",
-    "not_asked": "no answer has come yet",
+    REFUSED: "the model or its provider would not answer the prompt",
+    NOT_ASKED: "no answer has come yet",
 }
-"""What each reason means; the last two are no verdict on an answer, but say why there is none."""
+"""What each reason means."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """A language model behind an OpenAI-compatible address or a provider of the Hugging Face Hub."""
 
 import asyncio
+import math
 import os
 import re
 from collections.abc import AsyncGenerator, Mapping
@@ -81,10 +82,11 @@ class EndpointOptions:
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}: {getattr(self, name)} is less than 1")
         for name in ("timeout", "patience"):
-            if getattr(self, name) <= 0:
+            if not getattr(self, name) > 0:
                 raise ConfigError(f"{name}: {getattr(self, name)} is not a number of seconds")
-        if self.backoff < 0 or (self.temperature or 0) < 0:
-            raise ConfigError("backoff and temperature cannot be negative")
+        for name in ("backoff", "temperature"):
+            if not 0 <= (getattr(self, name) or 0) < math.inf:
+                raise ConfigError(f"{name}: {getattr(self, name)} is not a number of at least 0")
         if self.top_p is not None and not 0 < self.top_p <= 1:
             raise ConfigError(f"top_p: {self.top_p} is not above 0 and at most 1")
         if self.structured not in (None, "json_schema", "json_object"):

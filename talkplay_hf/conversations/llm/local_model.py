@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 from talkplay_hf.conversations.llm.budget import Budget
 from talkplay_hf.conversations.llm.language_model import Answer, Chat
-from talkplay_hf.errors import ConfigError, LanguageModelError, PromptRefusedError
+from talkplay_hf.errors import ConfigError, LanguageModelError, PromptRefusedError, first_line
 
 # long enough for callers that are under way to join a batch, short beside any generation
 GATHER_SECONDS = 0.01
@@ -52,8 +53,8 @@ class LocalOptions:
         for name in ("max_tokens", "concurrency"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}: {getattr(self, name)} is less than 1")
-        if self.temperature < 0:
-            raise ConfigError(f"temperature: {self.temperature} is negative")
+        if not 0 <= self.temperature < math.inf:
+            raise ConfigError(f"temperature: {self.temperature} is not a number of at least 0")
         if not 0 < self.top_p <= 1:
             raise ConfigError(f"top_p: {self.top_p} is not above 0 and at most 1")
 
@@ -138,13 +139,22 @@ class TransformersModel:
         from jinja2 import TemplateError
 
         try:
-            text = self._tokenizer.apply_chat_template(
-                messages, tokenize=False, add_generation_prompt=True
+            ids: list[int] = self._tokenizer.apply_chat_template(
+                messages,
+                add_generation_prompt=True,
+                return_dict=False,
+                # titles and lyrics are anybody's: none may end the message that it stands in
+                sanitize_control_tokens=self._spells_control(messages),
             )
         except TemplateError as error:
-            raise PromptRefusedError(f"{self.name}: its chat template says: {error}") from None
-        ids: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
+            raise PromptRefusedError(
+                f"{self.name}: its chat template says: {first_line(error)}"
+            ) from None
         return ids
+
+    def _spells_control(self, messages: list[dict[str, str]]) -> bool:
+        tokens = self._tokenizer.added_tokens_encoder
+        return any(token in one["content"] for one in messages for token in tokens)
 
     async def _run(self) -> None:
         """Answer all who wait, a batch at a time."""
@@ -230,7 +240,9 @@ def _load(options: LocalOptions) -> tuple[Any, Any]:
         tokenizer = AutoTokenizer.from_pretrained(options.model, **where)
         model = AutoModelForCausalLM.from_pretrained(options.model, dtype=options.dtype, **where)
     except (OSError, ValueError, ImportError) as error:
-        raise LanguageModelError(f"{options.model}: cannot be loaded ({error})") from None
+        raise LanguageModelError(
+            f"{options.model}: cannot be loaded ({first_line(error)})"
+        ) from None
     if tokenizer.chat_template is None:
         raise LanguageModelError(
             f"{options.model}: has no chat template, so it is no chat model; take one that was "
@@ -242,7 +254,9 @@ def _load(options: LocalOptions) -> tuple[Any, Any]:
     try:
         return tokenizer, model.to(device).eval()
     except (RuntimeError, AssertionError) as error:
-        raise LanguageModelError(f"{options.model}: no room on {device} ({error})") from None
+        raise LanguageModelError(
+            f"{options.model}: no room on {device} ({first_line(error)})"
+        ) from None
 
 
 def _end_tokens(tokenizer: Any, model: Any) -> list[int]:

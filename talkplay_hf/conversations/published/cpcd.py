@@ -23,10 +23,8 @@ How it becomes turns of user, music, assistant:
 """
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from talkplay_hf.catalog.schema import Catalog, Playlist, Track
 from talkplay_hf.conversations.published.rows import (
     RowError,
     SourceConversation,
@@ -34,10 +32,8 @@ from talkplay_hf.conversations.published.rows import (
     TrackRef,
     joined,
     listed,
-    read_rows,
     text_of,
 )
-from talkplay_hf.errors import InputError
 
 
 def cpcd_conversation(row: Mapping[str, Any], split: str | None) -> SourceConversation:
@@ -75,36 +71,6 @@ def cpcd_conversation(row: Mapping[str, Any], split: str | None) -> SourceConver
             )
         )
     return SourceConversation(name, tuple(made), split)
-
-
-def catalog_of_cpcd(path: str | Path) -> Catalog:
-    """The tracks that were liked or disliked in CPCD, as a catalog of its own.
-
-    Its playlists are the goal playlists, each with the id of its conversation. For baselines on the
-    whole of the dialogues: it has no tags, lyrics or audio.
-
-    Args:
-        path (`str` or `Path`): A file of CPCD, or a folder with several.
-
-    Raises:
-        InputError: If there are no such tracks.
-    """
-    tracks: dict[str, Track] = {}
-    playlists = []
-    for row, _ in read_rows(path):
-        named = (row or {}).get("tracks")
-        if not isinstance(named, Mapping):
-            continue
-        for track_id, about in named.items():
-            ref = _ref(track_id, named)
-            if ref.title and ref.artist and track_id not in tracks:
-                album = joined(about.get("track_release_titles"))
-                tracks[track_id] = Track(track_id, ref.title, ref.artist, album=album)
-        goal = tuple(map(text_of, listed((row or {}).get("goal_playlist"))))
-        playlists.append(Playlist(text_of((row or {}).get("id")), goal))
-    if not tracks:
-        raise InputError(f"{path}: has no row with tracks, so it is no file of CPCD")
-    return Catalog.from_tracks(list(tracks.values()), playlists)
 
 
 def _refs(ids: Any, found: set[str], tracks: Mapping[str, Any]) -> tuple[TrackRef, ...]:

@@ -32,7 +32,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from talkplay_hf.catalog.columns import CONTROL
-from talkplay_hf.errors import InputError
+from talkplay_hf.errors import InputError, first_line
 from talkplay_hf.hub import files
 
 _ENDINGS = (".parquet", ".jsonl", ".json")
@@ -274,7 +274,7 @@ def _file_rows(path: Path) -> Iterator[dict[str, Any] | None]:
                     row = _parsed(line)
                     yield row if isinstance(row, dict) else None
     except (pa.ArrowException, OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path}: cannot be read ({error})") from None
+        raise InputError(f"{path}: cannot be read ({first_line(error)})") from None
 
 
 def _first(row: Mapping[str, Any], names: tuple[str, ...]) -> Any:

@@ -170,7 +170,7 @@ class PublishedConversations:
                     made = "duplicate_id"
                 seen.add(one.conversation_id)
                 if not isinstance(made, str):
-                    made = gate.pass_(made, one.playlist_id)
+                    made = gate.admit(made, one.playlist_id)
                 if isinstance(made, str):
                     report.dropped[made] += 1
                     continue
@@ -251,29 +251,9 @@ class PublishedConversations:
             tuple(messages),
             split=self.split or source.split or "train",
             language=self.set.language,
+            provenance=self.set.name,
+            license=self.set.license,
         )
-
-
-def import_conversations(
-    path: str | Path,
-    catalog: Catalog,
-    *,
-    format: str = "auto",
-    tracks: str | Path | None = None,
-    split: str | None = None,
-    unmatched: str | None = None,
-) -> tuple[list[Conversation], PublishedReport]:
-    """Read a published set of conversations with the tracks of a catalog, all at once.
-
-    For the arguments and errors see `PublishedConversations`, which reads it as a stream.
-
-    Returns:
-        `tuple[list[Conversation], PublishedReport]`: The conversations, and what became of all.
-    """
-    found = PublishedConversations(
-        path, catalog, format=format, tracks=tracks, split=split, unmatched=unmatched
-    )
-    return list(found), found.report
 
 
 class _Finder:
@@ -334,7 +314,7 @@ class _Gate:
         self._at = {playlist_id: at for at, playlist_id in enumerate(ids)}
         self._catalog = catalog
 
-    def pass_(self, one: Conversation, playlist_id: str | None) -> Conversation | str:
+    def admit(self, one: Conversation, playlist_id: str | None) -> Conversation | str:
         """The conversation, with its playlist if that is known, or why it may not be in its split.
 
         Args:

@@ -62,7 +62,10 @@ class TrackWords:
 
     def __init__(self, track: Track) -> None:
         self._title, self._artist = track.title, track.artist
-        self._tempo, self._key = track.tempo, (track.key or "").casefold()
+        self._tempo = track.tempo
+        # a sharp is no part of a word, and no other key may end or begin with it
+        key = re.escape((track.key or "").casefold())
+        self._key = re.compile(rf"(?<![\w#]){key}(?![\w#])") if key else None
         self._album = _spaced(track.album or "")
         self._years = frozenset(_spaced(form) for form in _years(track.year))
         self._tags = frozenset(filter(None, map(_spaced, track.tags)))
@@ -107,7 +110,7 @@ class TrackWords:
         if (self._theme and self._theme in said) or self._quotes(said):
             found.add("lyrics")
         if (
-            (self._key and f" {self._key} " in f" {text.casefold()} ")
+            (self._key and self._key.search(text.casefold()))
             or (self._instrument and self._instrument in said)
             or any(
                 self._tempo is not None and abs(float(bpm) - self._tempo) <= 1
@@ -164,8 +167,8 @@ class _Spoken:
     def shares(self) -> dict[str, dict[str, float | None]]:
         return {
             name: {
-                "messages": _share(self.about[name], self.messages),
-                "of_track": _share(self.own[name], self.known[name]),
+                "messages": share(self.about[name], self.messages),
+                "of_track": share(self.own[name], self.known[name]),
             }
             for name in SPOKEN
         }
@@ -257,10 +260,10 @@ class Coverage:
         rows = {
             name: {
                 "kind": intent.kind,
-                "messages": _share(self._in_messages[name], total),
-                "conversations": _share(self._in_conversations[name], self._with_intents),
+                "messages": share(self._in_messages[name], total),
+                "conversations": share(self._in_conversations[name], self._with_intents),
                 "asked": self._asked[name],
-                "found": _share(self._found[name], self._asked[name]),
+                "found": share(self._found[name], self._asked[name]),
             }
             for name, intent in taxonomy().items()
         }
@@ -275,7 +278,7 @@ class Coverage:
                 )
                 for kind in (ACT, TOPIC)
             },
-            "asked_found": _share(self._found.total(), self._asked.total()),
+            "asked_found": share(self._found.total(), self._asked.total()),
             "unseen": [name for name in rows if not self._in_messages[name]],
             "by_intent": rows,
         }  # fmt: skip
@@ -291,7 +294,7 @@ class Coverage:
             "user": self._spoken["user"].shares(),
             "assistant": self._spoken["assistant"].shares(),
             "conversations": {
-                name: _share(self._users_about[name], self._conversations) for name in SPOKEN
+                name: share(self._users_about[name], self._conversations) for name in SPOKEN
             },
             "not_english": self._foreign,
         }
@@ -300,7 +303,7 @@ class Coverage:
         """Shares of the replies that name the title and the artist of the track they are about."""
         return {
             "replies": self._replies,
-            **{name: _share(self._named[name], self._replies)
+            **{name: share(self._named[name], self._replies)
                for name in ("title", "artist", "either")},
         }  # fmt: skip
 
@@ -332,5 +335,6 @@ def _entropy(counts: Mapping[str, int]) -> float | None:
     return sum(share * math.log2(1 / share) for share in shares) if shares else None
 
 
-def _share(part: int, whole: int) -> float | None:
+def share(part: float, whole: int) -> float | None:
+    """A part of a whole; `None` where there is nothing."""
     return part / whole if whole else None

@@ -11,6 +11,7 @@ from talkplay_hf.errors import InputError, MissingExtraError
 
 THRESHOLD = 0.8
 SHINGLE = 3
+ALIKE = 32
 BANDS, ROWS = 16, 8
 PERMUTATIONS = BANDS * ROWS
 """Bands of rows of a signature: a pair of similarity s is proposed with probability
@@ -114,7 +115,8 @@ def near_duplicates(texts: Iterable[str], *, seed: int = 0) -> np.ndarray:
     least 0.8, or if they have the same words in the same order. MinHash of 128 permutations with
     locality-sensitive hashing (Broder, 1997) proposes pairs, and the true similarity of each is
     computed, so that none is wrong; one in twenty of the pairs at the threshold is missed, and
-    hardly any above 0.9.
+    hardly any above 0.9. A text that has a partner and 32 earlier ones proposed is itself not
+    proposed to later ones.
 
     The rate to report is the share of texts that have a partner: `(partners >= 0).mean()`.
 
@@ -160,14 +162,17 @@ def near_duplicates(texts: Iterable[str], *, seed: int = 0) -> np.ndarray:
             continue
         signature.clear()
         signature.update_batch(hashes[list(mine)].tolist())
-        for other in sorted(index.query(signature)):
+        proposed = sorted(index.query(signature))
+        for other in proposed:
             if partners[at] >= 0 and partners[other] >= 0:
                 continue
             theirs = shingles(other)
             both = len(theirs & mine)
             if both >= THRESHOLD * (len(theirs) + len(mine) - both):
                 pair(at, other)
-        index.insert(at, signature, check_duplication=False)
+        # of thousands that are alike a few stand for all, or the time grows with their square
+        if len(proposed) < ALIKE or partners[at] < 0:
+            index.insert(at, signature, check_duplication=False)
     return partners
 
 
@@ -178,6 +183,6 @@ def _datasketch() -> tuple[Any, Any]:
     except ImportError:
         raise MissingExtraError(
             "near-duplicates need the package datasketch; "
-            "install it with `pip install talkplay-hf[synthesis]`"
+            "install it with `pip install 'talkplay-hf[synthesis]'`"
         ) from None
     return MinHash, MinHashLSH

@@ -327,32 +327,3 @@ def _lowest(
     """The conversations with the lowest mean rating, to look at."""
     ordered = sorted((_mean(both), chosen[at].conversation_id) for at, both in ratings.items())
     return [{"conversation_id": name, "mean": mean} for mean, name in ordered[:LOWEST]]
-
-
-def judge_text(report: Mapping[str, Any]) -> str:
-    """The judge's report as lines of text.
-
-    Args:
-        report (`Mapping[str, Any]`): What `judge_conversations` returned.
-    """
-    low, high = report["scale"]
-    failed = ", ".join(f"{name} {count:,}" for name, count in report["failed"].items()) or "none"
-    agreement = report["agreement"]
-    lines = [
-        f"judge            {report['model']}, scale {low} to {high}, "
-        f"prompt {report['prompt_sha256'][:12]}",
-        f"judged           {report['judged']:,} of {report['sampled']:,} conversations; failed "
-        f"judgements: {failed}",
-    ]
-    if report["stopped"]:
-        lines.append(f"stopped          {report['stopped']}")
-    for name, row in report["scores"].items():
-        line = f"  {name:<14} {row['mean']:.2f}  (95 %: {row['low']:.2f} to {row['high']:.2f})"
-        if name in agreement["by_dimension"]:
-            twice = agreement["by_dimension"][name]
-            line += f"  same again {100 * twice['same']:.0f} %"
-        lines.append(line)
-    correlation = report["length_correlation"]
-    shown = "-" if correlation is None else f"{correlation:+.2f}"
-    lines.append(f"judged twice     {agreement['pairs']:,}; correlation with length {shown}")
-    return "\n".join(lines)

@@ -15,6 +15,7 @@ from talkplay_hf.conversations.checks.verdict import REASONS
 from talkplay_hf.conversations.intents import ACT, TOPIC, detect_intents, taxonomy
 from talkplay_hf.conversations.quality.coverage import NOT_READ, SPOKEN, english
 from talkplay_hf.conversations.quality.sampling import sample_conversations, tracks_of
+from talkplay_hf.conversations.quality.text import counted
 from talkplay_hf.hub import files
 
 COUNT = 24
@@ -67,8 +68,8 @@ def write_page(
     total, duplicates = report["conversations"], report["duplicates"]
     text = template.render(
         title=_clean(title),
-        subtitle=f"{total['total']:,} conversations ({_counts(total['by_split'])}); language: "
-        f"{_counts(total['by_language'])}",
+        subtitle=f"{total['total']:,} conversations ({counted(total['by_split'])}); language: "
+        f"{counted(total['by_language'])}",
         figures=_figures(report),
         histograms=[
             _histogram("Turns with a track", report["turns"]),
@@ -257,10 +258,6 @@ def _ratings(judge: Mapping[str, Any] | None) -> list[dict[str, Any]]:
              title=f"95 %: {row['low']:.2f} to {row['high']:.2f}")
         for name, row in judge["scores"].items()
     ]  # fmt: skip
-
-
-def _counts(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{name} {count:,}" for name, count in counts.items()) or "none"
 
 
 def _number(value: float | None, digits: int = 2) -> str:

@@ -14,8 +14,7 @@ import numpy as np
 
 from talkplay_hf.catalog.schema import Catalog, Conversation
 from talkplay_hf.catalog.statistics import dialogue_figures
-from talkplay_hf.conversations.checks.verdict import REASONS
-from talkplay_hf.conversations.quality.coverage import NOT_READ, SPOKEN, Coverage
+from talkplay_hf.conversations.quality.coverage import Coverage, share
 from talkplay_hf.conversations.quality.diversity import (
     PERMUTATIONS,
     SHINGLE,
@@ -115,16 +114,16 @@ def _reject_rates(synthesis: Mapping[str, Any]) -> dict[str, Any]:
     asked = pieces - synthesis.get("attempts", {}).get("0", 0)
 
     def shares(name: str, whole: int) -> dict[str, float | None]:
-        return {reason: _share(n, whole) for reason, n in synthesis.get(name, {}).items()}
+        return {reason: share(n, whole) for reason, n in synthesis.get(name, {}).items()}
 
     return {
-        "kept": _share(synthesis.get("kept", 0), pieces),
-        "repaired": _share(synthesis.get("repaired", 0), synthesis.get("kept", 0)),
+        "kept": share(synthesis.get("kept", 0), pieces),
+        "repaired": share(synthesis.get("repaired", 0), synthesis.get("kept", 0)),
         "first_answers": shares("first_reasons", asked),
         "answers": shares("refused", synthesis.get("calls", 0)),
         "quarantined": shares("final_reasons", pieces),
         "intents_found": {
-            name: _share(synthesis.get("intents_found", {}).get(name, 0), asked_for)
+            name: share(synthesis.get("intents_found", {}).get(name, 0), asked_for)
             for name, asked_for in synthesis.get("intents_asked", {}).items()
         },
     }
@@ -185,7 +184,7 @@ class _Counts:
 
     def distinct_messages(self, role: str) -> float | None:
         """Distinct messages of a role over all of them."""
-        return _share(len(self._messages[role]), self.lengths[role].total())
+        return share(len(self._messages[role]), self.lengths[role].total())
 
     def music(self, catalog: Catalog | None) -> dict[str, Any]:
         """Where the tracks come from, and how much of the playlists is used.
@@ -209,12 +208,12 @@ class _Counts:
         matched = sum(count for count, _ in shares)
         return {
             "tracks_played": self._sources.total(),
-            "negative": _share(self._sources["negative"], self._sources.total()),
+            "negative": share(self._sources["negative"], self._sources.total()),
             "playlists": len(self._used),
-            "playlist_per_conversation": _share(
-                sum(count * min(1.0, share) for count, share in shares), matched
+            "playlist_per_conversation": share(
+                sum(count * min(1.0, played) for count, played in shares), matched
             ),
-            "playlist_together": _share(sum(together), len(together)),
+            "playlist_together": share(sum(together), len(together)),
         }
 
 
@@ -246,7 +245,7 @@ def _duplicates(
     """Shares of the conversations that another one repeats, in the same words or nearly so."""
     same = Counter(hash(tuple(words(text))) for text in texts)
     found: dict[str, Any] = {
-        "exact": _share(sum(count for count in same.values() if count > 1), len(texts)),
+        "exact": share(sum(count for count in same.values() if count > 1), len(texts)),
         "near": None,
         "compared": min(limit, len(texts)),
         "threshold": THRESHOLD,
@@ -288,120 +287,3 @@ def _described(counts: Counter[int], bins: Sequence[int] | None = None) -> dict[
         "max": int(values[-1]),
         "histogram": histogram,
     }
-
-
-def _share(part: float, whole: int) -> float | None:
-    return part / whole if whole else None
-
-
-def quality_text(report: Mapping[str, Any]) -> str:
-    """The report as lines of text.
-
-    Args:
-        report (`Mapping[str, Any]`): What `quality_report` returned.
-    """
-    total, music = report["conversations"], report["music"]
-    diversity, duplicates = report["diversity"], report["duplicates"]
-    sample, naming = diversity["sample"], report["naming"]
-    splits = ", ".join(f"{name} {count:,}" for name, count in total["by_split"].items())
-    languages = ", ".join(f"{name} {count:,}" for name, count in total["by_language"].items())
-    lines = [
-        f"conversations    {total['total']:,} ({splits}); language: {languages}",
-        f"turns            {_spread(report['turns'])} (with a track)",
-        f"user message     {_spread(report['user_words'])} words",
-        f"reply            {_spread(report['assistant_words'])} words",
-        f"words            {diversity['words']:,}, vocabulary {diversity['vocabulary']:,}",
-        f"distinct-1/2/3   {_distinct(diversity)}; "
-        f"of {sample['conversations']:,} conversations {_distinct(sample)}",
-        f"distinct         user messages {_percent(diversity['distinct_user_messages'])}, "
-        f"replies {_percent(diversity['distinct_replies'])}",
-        f"duplicates       exact {_percent(duplicates['exact'])}, "
-        f"near {_percent(duplicates['near'])} of {duplicates['compared']:,} "
-        f"(word {duplicates['shingle_words']}-grams, Jaccard {duplicates['threshold']})",
-        f"tracks           {music['tracks_played']:,} played, {_percent(music['negative'])} of "
-        "them unwanted ones",
-    ]
-    if music["playlist_together"] is not None:
-        lines[-1] += (
-            f"; of its playlist a conversation plays {_percent(music['playlist_per_conversation'])}"
-            f", all conversations of one together {_percent(music['playlist_together'])}"
-        )
-    if naming["replies"]:
-        lines.append(
-            f"replies          name the title {_percent(naming['title'])}, the artist "
-            f"{_percent(naming['artist'])}, either {_percent(naming['either'])}"
-        )
-    if duplicates["near"] is None and duplicates["compared"] == 0:
-        lines.append(f"                 {duplicates['note']}")
-    lines += ["", f"of a sample of {report['sampled']:,} conversations:"]
-    lines += _modality_lines(report["modalities"])
-    lines += ["", *_intent_lines(report["intents"])]
-    if report["rejects"]:
-        lines += ["", *_reject_lines(report["rejects"])]
-    return "\n".join(lines)
-
-
-def _modality_lines(modalities: Mapping[str, Any]) -> list[str]:
-    lines = []
-    if modalities["not_english"]:
-        lines.append(f"{modalities['not_english']:,} of them are not English: {NOT_READ}")
-    lines.append(f"  {'talks about':<12} {'user':>9} {'reply':>9} {'convers.':>9}")
-    for name in SPOKEN:
-        shares = [modalities[role][name]["messages"] for role in ("user", "assistant")]
-        cells = [*shares, modalities["conversations"][name]]
-        lines.append(f"  {name:<12} " + " ".join(f"{_percent(cell):>9}" for cell in cells))
-    return lines
-
-
-def _intent_lines(intents: Mapping[str, Any]) -> list[str]:
-    if not intents["declared"] + intents["detected"]:
-        return ["intents: no user message can be read for intents"]
-    entropy, asked = intents["entropy_bits"], intents["declared"] > 0
-    found = f"of those asked for, {_percent(intents['asked_found'])} are found; " if asked else ""
-    lines = [
-        f"intents: entropy of acts {_number(entropy['act'], 2)} bits, of topics "
-        f"{_number(entropy['topic'], 2)} bits; {found}never seen: "
-        f"{', '.join(intents['unseen']) or 'none'}",
-        f"  {'':<12} {'messages':>9} {'convers.':>9}" + (f" {'found':>9}" if asked else ""),
-    ]
-    columns = ("messages", "conversations", "found") if asked else ("messages", "conversations")
-    for name, row in intents["by_intent"].items():
-        cells = " ".join(f"{_percent(row[column]):>9}" for column in columns)
-        lines.append(f"  {name:<12} {cells}")
-    return lines
-
-
-def _reject_lines(rejects: Mapping[str, Any]) -> list[str]:
-    lines = [
-        f"pieces of playlists: kept {_percent(rejects['kept'])}, "
-        f"{_percent(rejects['repaired'])} of these mended",
-        "shares of the first answers and of all answers that were refused, and of the pieces in "
-        "quarantine:",
-        f"  {'':<18} {'first':>9} {'all':>9} {'pieces':>9}",
-    ]
-    columns = ("first_answers", "answers", "quarantined")
-    for reason in sorted({name for column in columns for name in rejects[column]}):
-        cells = " ".join(f"{_percent(rejects[column].get(reason, 0.0)):>9}" for column in columns)
-        lines.append(f"  {reason:<18} {cells}  {REASONS.get(reason, '')}".rstrip())
-    if rejects["intents_found"]:
-        found = ", ".join(f"{name} {_percent(n)}" for name, n in rejects["intents_found"].items())
-        lines.append(f"intents that prompts asked for, found in that share: {found}")
-    return lines
-
-
-def _spread(part: Mapping[str, Any]) -> str:
-    if part["mean"] is None:
-        return "none"
-    return f"mean {part['mean']:.2f}, median {part['median']}, 95 % up to {part['p95']}"
-
-
-def _distinct(part: Mapping[str, Any]) -> str:
-    return " / ".join(_number(part["distinct"][str(n)]) for n in SIZES)
-
-
-def _number(value: float | None, digits: int = 3) -> str:
-    return "-" if value is None else f"{value:.{digits}f}"
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.1f} %"

@@ -140,7 +140,7 @@ class SimulatorOptions:
 
         try:
             values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        except (OSError, yaml.YAMLError, ValueError, RecursionError) as error:
             raise ConfigError(f"{path}: cannot be read ({' '.join(str(error).split())})") from None
         if not isinstance(values, dict):
             raise ConfigError(f"{path}: must hold simulator options by name")

@@ -2,18 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from talkplay_hf.catalog.schema import Conversation, Track
-from talkplay_hf.conversations.checks.answers import judge_answer, messages_of
-from talkplay_hf.conversations.checks.verdict import Problem, Verdict
-from talkplay_hf.conversations.llm.language_model import Chat
+from talkplay_hf.conversations.checks.answers import Limits, judge_answer, messages_of
+from talkplay_hf.conversations.checks.verdict import NOT_ASKED, REFUSED, Problem, Verdict
+from talkplay_hf.conversations.llm.language_model import Chat, LanguageModel
 from talkplay_hf.conversations.pieces import Piece
 from talkplay_hf.conversations.synthesis.ledger import Record, answer_key
-from talkplay_hf.conversations.synthesis.report import NOT_ASKED, REFUSED
-
-if TYPE_CHECKING:
-    from talkplay_hf.conversations.synthesis.synthesis import Synthesis
+from talkplay_hf.conversations.synthesis.prompt import Prompt
 
 # of the languages that a prompt asks for, those whose codes are known here
 LANGUAGE_CODES = {
@@ -53,13 +50,19 @@ class Quarantined:
 class Exchange:
     """What was asked and answered about one piece."""
 
-    def __init__(self, synthesis: "Synthesis", piece: Piece, tracks: Mapping[str, Track]) -> None:
+    def __init__(
+        self,
+        piece: Piece,
+        tracks: Mapping[str, Track],
+        prompt: Prompt,
+        model: LanguageModel,
+        limits: Limits,
+    ) -> None:
         self.piece = piece
         self.records: list[Record] = []
         self.verdicts: list[Verdict] = []
-        self._synthesis = synthesis
-        self._tracks = tracks
-        self._first = synthesis.prompt.chat(piece, tracks)
+        self._tracks, self._prompt, self._model, self._limits = tracks, prompt, model, limits
+        self._first = prompt.chat(piece, tracks)
 
     @property
     def valid(self) -> bool:
@@ -73,13 +76,13 @@ class Exchange:
         if not self.records:
             return False
         last, before = self.records[-1], self.records[-2:-1]
-        greedy = self._synthesis.model.parameters.get("temperature") == 0
+        greedy = self._model.parameters.get("temperature") == 0
         repeats = greedy and [one.text for one in before] == [last.text]
         return self.valid or last.refusal is not None or repeats
 
     def key(self) -> str:
         """The key of the next answer."""
-        model, attempt = self._synthesis.model, len(self.records) + 1
+        model, attempt = self._model, len(self.records) + 1
         return answer_key(self._first, model.name, model.parameters, self.piece.piece_id, attempt)
 
     def chat(self) -> Chat:
@@ -87,7 +90,7 @@ class Exchange:
         if not self.records:
             return self._first
         said, problems = readable(self.records[-1].text), self.verdicts[-1].problems
-        return self._synthesis.prompt.again(self._first, said, problems, piece=self.piece)
+        return self._prompt.again(self._first, said, problems, self.piece)
 
     def take(self, record: Record) -> None:
         """Add an answer and judge it."""
@@ -95,12 +98,12 @@ class Exchange:
             verdict = Verdict(problems=(Problem(REFUSED, readable(record.refusal)),))
         else:
             verdict = judge_answer(
-                self._synthesis.prompt.with_ids(readable(record.text), self.piece),
+                self._prompt.with_ids(readable(record.text), self.piece),
                 self.piece,
                 self._tracks,
-                self._synthesis.limits,
+                self._limits,
                 finish_reason=record.finish_reason,
-                template=self._synthesis.prompt.template,
+                template=self._prompt.template,
             )
         self.records.append(record)
         self.verdicts.append(verdict)
@@ -110,7 +113,7 @@ class Exchange:
         piece = self.piece
         if self.valid:
             messages = messages_of(self.verdicts[-1].turns, piece)
-            language = LANGUAGE_CODES.get(self._synthesis.prompt.options.language.casefold())
+            language = LANGUAGE_CODES.get(self._prompt.options.language.casefold())
             return Conversation(piece.piece_id, messages, piece.playlist_id, piece.split, language)
         problems: tuple[Problem, ...] = (Problem(NOT_ASKED, "there is no answer about it yet"),)
         if self.verdicts:

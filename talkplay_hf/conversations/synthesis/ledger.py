@@ -15,7 +15,6 @@ import threading
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from talkplay_hf.conversations.llm.language_model import Answer, Chat, LanguageModel
@@ -162,12 +161,7 @@ class Ledger:
     def __enter__(self) -> "Ledger":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -264,7 +258,8 @@ class Ledger:
                 continue
             if record.key not in self:
                 self._note(record, start)
-        if broken and not self._places and not _HEAD.startswith(self._first(len(_HEAD))):
+        head = os.pread(self._file, len(_HEAD), 0)
+        if broken and not self._places and not _HEAD.startswith(head):
             raise ArtifactError(f"{self.path}: is not a ledger of answers; name another file")
         if number and record is None:
             broken.pop()
@@ -294,9 +289,6 @@ class Ledger:
         self.notices += (
             f"{self.path}: the last line was torn; its {len(tail):,} bytes were moved to {beside}",
         )
-
-    def _first(self, count: int) -> bytes:
-        return os.pread(self._file, count, 0)
 
 
 class RecordedModel:

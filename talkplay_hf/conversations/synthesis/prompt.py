@@ -17,7 +17,7 @@ from talkplay_hf.catalog.schema import Track
 from talkplay_hf.conversations.checks.verdict import Problem
 from talkplay_hf.conversations.intents import taxonomy
 from talkplay_hf.conversations.llm.language_model import Chat
-from talkplay_hf.conversations.pieces import Piece
+from talkplay_hf.conversations.pieces import Piece, check_count
 from talkplay_hf.errors import ConfigError, InputError
 from talkplay_hf.hub import files
 
@@ -71,9 +71,7 @@ class PromptOptions:
     def __post_init__(self) -> None:
         counts = {"lyrics": 0, "tags": 0} | ({} if self.turns is None else {"turns": 1})
         for name, least in counts.items():
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise ConfigError(f"{name} {value!r}: must be a whole number of at least {least}")
+            check_count(name, getattr(self, name), least)
         for name, known in (("labels", LABELS), ("answer", ANSWERS)):
             if getattr(self, name) not in known:
                 raise ConfigError(f"{name} {getattr(self, name)!r}: must be one of {known}")
@@ -221,12 +219,7 @@ class Prompt:
         return least, every if self.options.turns is None else max(self.options.turns, least)
 
     def again(
-        self,
-        chat: Chat,
-        answer_text: str,
-        problems: Sequence[Problem],
-        *,
-        piece: Piece | None = None,
+        self, chat: Chat, answer_text: str, problems: Sequence[Problem], piece: Piece
     ) -> list[dict[str, str]]:
         """The chat that tells a model what was wrong with its answer, and asks once more.
 
@@ -234,10 +227,9 @@ class Prompt:
             chat (`Chat`): The chat that was answered.
             answer_text (`str`): The answer, as it came.
             problems (`Sequence[Problem]`): What is wrong with it; only the first few are told.
-            piece (`Piece`, *optional*): The piece, so that the problems name tracks by the labels
-                of the prompt. Only needed where these are not the ids.
+            piece (`Piece`): The piece; the problems name its tracks by the labels of the prompt.
         """
-        labels = {} if piece is None else {one: label for label, one in self.labels(piece).items()}
+        labels = {one: label for label, one in self.labels(piece).items()}
         ids = re.compile("|".join(rf"(?<!\w){re.escape(one)}(?!\w)" for one in labels) or r"\Z\A")
         told = []
         for problem in problems[:MOST_PROBLEMS]:

@@ -5,13 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from talkplay_hf.conversations.checks.verdict import Turn, Verdict
+from talkplay_hf.conversations.checks.verdict import NOT_ASKED, Turn, Verdict
 from talkplay_hf.conversations.intents import detect_intents
 from talkplay_hf.conversations.synthesis.ledger import Record
 
 # kept conversations whose words are looked at for the intents that were asked for
-STEERED = 2_000
-NOT_ASKED, REFUSED = "not_asked", "refused_by_model"
+INTENT_SAMPLE = 2_000
 
 
 @dataclass
@@ -95,7 +94,7 @@ class SynthesisReport:
             asked (`Sequence[str]`): The intents of the piece.
             turns (`Sequence[Turn]`): The turns of its conversation, in English.
         """
-        if self.kept > STEERED:
+        if self.kept > INTENT_SAMPLE:
             return
         found: set[str] = set()
         for number, turn in enumerate(turns):

@@ -181,11 +181,8 @@ class Synthesis:
                 parameters=dict(self.model.parameters),
                 prompt=self.prompt.sha256,
                 chat=sha256_of([dict(message) for message in chat]),
-                text=answer.text,
-                finish_reason=answer.finish_reason,
-                prompt_tokens=answer.prompt_tokens,
-                completion_tokens=answer.completion_tokens,
                 refusal=refusal,
+                **asdict(answer),
             )
             await self.ledger.store(record)
             exchange.take(record)
@@ -194,7 +191,8 @@ class Synthesis:
     def replay(self, piece: Piece) -> Exchange:
         """What was asked and answered about a piece so far, judged by today's checks."""
         ids = (*piece.track_ids, *piece.negative_ids)
-        exchange = Exchange(self, piece, {track_id: self._track(track_id) for track_id in ids})
+        tracks = {track_id: self._track(track_id) for track_id in ids}
+        exchange = Exchange(piece, tracks, self.prompt, self.model, self.limits)
         while not exchange.settled:
             record = self.ledger.get(exchange.key())
             if record is None:

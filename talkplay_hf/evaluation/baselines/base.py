@@ -4,7 +4,7 @@ A `Ranker` takes histories and gives one score for every track of the catalog. E
 ties and stay ties.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,9 +13,10 @@ from typing import Protocol
 import numpy as np
 
 from talkplay_hf.catalog.membership import Membership, membership
-from talkplay_hf.catalog.schema import Catalog, Conversation, Message, Track
+from talkplay_hf.catalog.schema import Catalog, Conversation, Message
 from talkplay_hf.catalog.splits import playlist_splits
 from talkplay_hf.evaluation.metrics.ranking import FloatArray
+from talkplay_hf.recommend.answers import Recommendation, ScoredTrack
 
 History = Sequence[Message]
 
@@ -35,24 +36,10 @@ class Ranker(Protocol):
         """
 
 
-class ScoredTrack(Protocol):
-    """One place of a ranking."""
-
-    @property
-    def track(self) -> Track:
-        """The track."""
-
-    @property
-    def score(self) -> float:
-        """Its score: higher is better, equal is tied."""
-
-
-class Answer(Protocol):
-    """What a chat turn returns."""
-
-    @property
-    def tracks(self) -> Sequence[Track]:
-        """The recommended tracks, best first."""
+def last_track(history: History, catalog: Catalog) -> int | None:
+    """The catalog row of the track that was played last, if there is one and the catalog has it."""
+    played = next((m.track_id for m in reversed(history) if m.role == "music"), None)
+    return None if played is None or played not in catalog else catalog.row(played)
 
 
 class RankingModel(Protocol):
@@ -84,7 +71,7 @@ class RankingModel(Protocol):
         seeds: list[int],
         exclude_played: bool,
         max_new_tokens: int,
-    ) -> Sequence[Answer]:
+    ) -> Sequence[Recommendation]:
         """A sampled answer to each history."""
 
 
@@ -138,3 +125,30 @@ class BaselineSources:
         """The ids of all playlists that are held out."""
         splits = playlist_splits(self.catalog)
         return self.held_out | {name for name, split in splits.items() if split != "train"}
+
+
+def origin_of(conversation: Conversation) -> str:
+    """The playlist that a conversation was made from, or itself where that is not known."""
+    return conversation.playlist_id or conversation.conversation_id
+
+
+def set_apart(
+    conversations: Sequence[Conversation], rng: np.random.Generator, count: Callable[[int], int]
+) -> tuple[list[Conversation], list[Conversation]]:
+    """Draw playlists, and set what was made from them apart.
+
+    Args:
+        conversations (`Sequence[Conversation]`): The conversations.
+        rng (`np.random.Generator`): Where the draw comes from.
+        count (`Callable[[int], int]`): How many of so many playlists to draw.
+
+    Returns:
+        `tuple[list[Conversation], list[Conversation]]`: The conversations of the other playlists,
+        and those of the drawn ones.
+    """
+    playlists = sorted({origin_of(conversation) for conversation in conversations})
+    drawn = {playlists[at] for at in rng.permutation(len(playlists))[: count(len(playlists))]}
+    parts: tuple[list[Conversation], list[Conversation]] = ([], [])
+    for conversation in conversations:
+        parts[origin_of(conversation) in drawn].append(conversation)
+    return parts

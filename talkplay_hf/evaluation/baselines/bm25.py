@@ -29,7 +29,7 @@ class BM25Ranker:
             import bm25s
         except ImportError:
             raise MissingExtraError(
-                "the BM25 baseline needs bm25s: pip install talkplay-hf[eval]"
+                "the BM25 baseline needs bm25s: pip install 'talkplay-hf[eval]'"
             ) from None
         self._tokenize: Any = bm25s.tokenize
         self._last_turn = last_turn

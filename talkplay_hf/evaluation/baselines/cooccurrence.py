@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import sparse
 
-from talkplay_hf.evaluation.baselines.base import BaselineSources, History
+from talkplay_hf.evaluation.baselines.base import BaselineSources, History, last_track
 from talkplay_hf.evaluation.baselines.popularity import plays
 from talkplay_hf.evaluation.metrics.ranking import FloatArray
 
@@ -32,7 +32,7 @@ class LastTrackRanker:
     def cosines(self, histories: Sequence[History]) -> FloatArray:
         """The cosines with the last track of each history, `[histories, tracks]`."""
         found = np.zeros((len(histories), len(self._catalog)))
-        last = [self._last(history) for history in histories]
+        last = [last_track(history, self._catalog) for history in histories]
         known = [row for row, track in enumerate(last) if track is not None]
         if known:
             asked = self._by_track[[last[row] for row in known]]
@@ -43,8 +43,3 @@ class LastTrackRanker:
         """See `Ranker.scores`."""
         cosines = self.cosines(histories)
         return np.where(cosines > 0, cosines, self._rest)
-
-    def _last(self, history: History) -> int | None:
-        """The row of the last track that was played, if the catalog has it."""
-        played = next((m.track_id for m in reversed(history) if m.role == "music"), None)
-        return None if played is None or played not in self._catalog else self._catalog.row(played)

@@ -7,7 +7,13 @@ import numpy as np
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from talkplay_hf.errors import InputError
-from talkplay_hf.evaluation.baselines.base import BaselineSources, History
+from talkplay_hf.evaluation.baselines.base import (
+    BaselineSources,
+    History,
+    last_track,
+    origin_of,
+    set_apart,
+)
 from talkplay_hf.evaluation.baselines.bm25 import BM25Ranker
 from talkplay_hf.evaluation.baselines.cooccurrence import LastTrackRanker
 from talkplay_hf.evaluation.baselines.fusion import fuse
@@ -139,9 +145,9 @@ class FirstStage:
         """Whether a track is by the artist of the last track: 1 or 0."""
         found = np.zeros((len(histories), len(self._catalog)))
         for row, history in enumerate(histories):
-            last = next((m.track_id for m in reversed(history) if m.role == "music"), None)
-            if last is not None and last in self._catalog:
-                found[row] = self._artist == self._artist[self._catalog.row(last)]
+            last = last_track(history, self._catalog)
+            if last is not None:
+                found[row] = self._artist == self._artist[last]
         return found
 
 
@@ -153,28 +159,23 @@ def candidates(fused: FloatArray) -> np.ndarray:
 
 def _stages(sources: BaselineSources) -> tuple[BaselineSources, list[Turn]]:
     """What the first stage learns from, and turns of other playlists for the second."""
-    conversations = sources.training_conversations
-    groups = sorted({c.playlist_id or c.conversation_id for c in conversations})
     draw = np.random.default_rng(sources.seed)
-    taken = draw.permutation(len(groups))[: max(1, int(SHARE * len(groups)))]
-    reserved = {groups[at] for at in taken}
-    is_reserved = [(c.playlist_id or c.conversation_id) in reserved for c in conversations]
-    if not conversations or all(is_reserved):
+    kept, reserved = set_apart(
+        sources.training_conversations, draw, lambda playlists: max(1, int(SHARE * playlists))
+    )
+    if not kept:
         raise InputError(
             "the baseline 'rerank' needs training conversations of several playlists: give "
             "conversations of the split 'train'"
         )
     first = replace(
         sources,
-        held_out=sources.held_out | reserved,
-        conversations=tuple(
-            c for c, taken in zip(conversations, is_reserved, strict=True) if not taken
-        ),
+        held_out=sources.held_out | {origin_of(conversation) for conversation in reserved},
+        conversations=tuple(kept),
         # a model of before may have seen the reserved ones
         two_tower=None,
     )
-    second = [c for c, taken in zip(conversations, is_reserved, strict=True) if taken]
-    turns = [turn for turn in collect_turns(second, sources.catalog)[0] if not turn.negative]
+    turns = [turn for turn in collect_turns(reserved, sources.catalog)[0] if not turn.negative]
     order = draw.permutation(len(turns))[:TURNS]
     return first, [turns[at] for at in np.sort(order)]
 

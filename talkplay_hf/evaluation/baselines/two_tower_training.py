@@ -13,7 +13,7 @@ import numpy as np
 
 from talkplay_hf.catalog.schema import Conversation
 from talkplay_hf.errors import ConfigError, InputError, MissingExtraError
-from talkplay_hf.evaluation.baselines.base import BaselineSources
+from talkplay_hf.evaluation.baselines.base import BaselineSources, set_apart
 from talkplay_hf.evaluation.baselines.dense import TextIndex, load_encoder
 from talkplay_hf.evaluation.baselines.texts import words
 from talkplay_hf.evaluation.baselines.two_tower import BEFORE, KIND, MODEL, QueryTexts
@@ -103,7 +103,9 @@ def train_two_tower(
     options = options or TwoTowerOptions()
     static = sources.encoder is None
     texts = QueryTexts(sources.catalog, marked=static)
-    train, validation = _split(sources)
+    train, validation = set_apart(
+        sources.training_conversations, np.random.default_rng(sources.seed), _to_stop_by
+    )
     pairs, held = (_pairs(part, sources, texts) for part in (train, validation))
     if len(pairs.rows) < 2:
         raise InputError(
@@ -131,19 +133,10 @@ def train_two_tower(
     return Path(out)
 
 
-def _split(sources: BaselineSources) -> tuple[list[Conversation], list[Conversation]]:
-    """Conversations to train on and, of other playlists, to stop by."""
-    conversations = sources.training_conversations
-    groups = sorted({c.playlist_id or c.conversation_id for c in conversations})
-    drawn = np.random.default_rng(sources.seed).permutation(len(groups))
-    share = int(VALIDATION * len(groups))
-    held = {groups[at] for at in drawn[: share if share >= FEWEST else 0]}
-    parts: tuple[list[Conversation], list[Conversation]] = ([], [])
-    for conversation in conversations:
-        parts[(conversation.playlist_id or conversation.conversation_id) in held].append(
-            conversation
-        )
-    return parts
+def _to_stop_by(playlists: int) -> int:
+    """How many of so many playlists are held out from the training, to stop by."""
+    share = int(VALIDATION * playlists)
+    return share if share >= FEWEST else 0
 
 
 def _pairs(
@@ -165,7 +158,8 @@ def _word_vectors(
         from sentence_transformers.sentence_transformer.modules import Router, StaticEmbedding
     except ImportError:
         raise MissingExtraError(
-            "the two-tower baseline needs sentence-transformers: pip install talkplay-hf[features]"
+            "the two-tower baseline needs sentence-transformers: "
+            "pip install 'talkplay-hf[features]'"
         ) from None
     from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 
@@ -194,6 +188,19 @@ def _word_vectors(
 
     router = Router.for_query_document([tower()], [tower()])
     return SentenceTransformer(modules=[router], device=sources.device)
+
+
+def _mrr(model: Any, held: Pairs, documents: list[str]) -> float:
+    """The mean reciprocal rank of the right tracks, as it stands now; ties have their mean rank."""
+    index = TextIndex(model, documents)
+    reciprocal = []
+    for start in range(0, min(MOST, len(held.rows)), 64):
+        part = slice(start, min(start + 64, MOST))
+        scores, rows = index.cosines(held.queries[part]), held.rows[part]
+        right = scores[np.arange(len(rows)), rows][:, None]
+        better, tied = (scores > right).sum(axis=1), (scores == right).sum(axis=1)
+        reciprocal += list(1 / (better + (tied + 1) / 2))
+    return float(np.mean(reciprocal))
 
 
 def _fit(
@@ -225,17 +232,6 @@ def _fit(
         "negative": [documents[row] for row in drawn],
     }
 
-    def mrr() -> float:
-        index = TextIndex(model, documents)
-        reciprocal = []
-        for start in range(0, min(MOST, len(held.rows)), 64):
-            part = slice(start, min(start + 64, MOST))
-            scores, rows = index.cosines(held.queries[part]), held.rows[part]
-            right = scores[np.arange(len(rows)), rows][:, None]
-            better, tied = (scores > right).sum(axis=1), (scores == right).sum(axis=1)
-            reciprocal += list(1 / (better + (tied + 1) / 2))
-        return float(np.mean(reciprocal))
-
     class KeepBest(TrainerCallback):  # type: ignore[misc]
         """Stop after the first epoch that does not help, and know the weights before it."""
 
@@ -248,7 +244,7 @@ def _fit(
 
         def on_epoch_end(self, args: Any, state: Any, control: Any, **others: Any) -> None:
             model.eval()
-            self.found.append(mrr())
+            self.found.append(_mrr(model, held, documents))
             model.train()
             if self.found[-1] > max(self.found[:-1], default=-1):
                 self.weights = {n: value.clone() for n, value in model.state_dict().items()}

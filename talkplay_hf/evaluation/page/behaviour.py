@@ -1,11 +1,11 @@
 """The sections about what the answers are like: lists, replies, and tokens that match a track."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from talkplay_hf.evaluation.page.blocks import Cell, Section, Table
 from talkplay_hf.evaluation.page.charts import stacked_bars
-from talkplay_hf.evaluation.page.glossary import LISTS, REPLIES
+from talkplay_hf.evaluation.page.glossary import LISTS, REPLIES, place
 from talkplay_hf.evaluation.page.svg import Chart
 from talkplay_hf.evaluation.page.systems import figure_cell, ranked
 from talkplay_hf.evaluation.page.text import number, percent
@@ -24,8 +24,7 @@ def lists_section(report: Mapping[str, Any]) -> Section | None:
     if not lists:
         return None
     keys = {key for figures in lists.values() for key in figures}
-    order = list(LISTS)
-    names = sorted(keys, key=lambda key: (_place(order, key.partition("@")[0]), key))
+    names = sorted(keys, key=lambda key: (place(key.partition("@")[0], LISTS), key))
     head, meanings = ["system"], []
     for key in names:
         stem, at, depth = key.partition("@")
@@ -47,10 +46,6 @@ def lists_section(report: Mapping[str, Any]) -> Section | None:
     )
 
 
-def _place(order: Sequence[str], name: str) -> int:
-    return order.index(name) if name in order else len(order)
-
-
 def _list_figure(key: str, value: float | None) -> str:
     if value is not None and key.startswith("popularity_rank"):
         return f"{value:,.0f}"
@@ -62,12 +57,10 @@ def replies_section(report: Mapping[str, Any]) -> Section | None:
     replies: Mapping[str, Mapping[str, Any]] = report.get("replies") or {}
     if not replies:
         return None
-    who = [name for name in (MODEL, LABEL) if name in replies]
-    who += sorted(set(replies) - set(who))
+    who = sorted(replies, key=lambda name: (place(name, (MODEL, LABEL)), name))
     names = {key for figures in replies.values() for key in figures}
-    order = list(REPLIES)
     rows = []
-    for key in sorted(names, key=lambda key: (_place(order, key), key)):
+    for key in sorted(names, key=lambda key: (place(key, REPLIES), key)):
         cells = [Cell(key.replace("_", " "), REPLIES.get(key, ""))]
         for name in who:
             value = replies[name].get(key)
@@ -94,8 +87,7 @@ def matching_section(report: Mapping[str, Any]) -> Section | None:
     if not found:
         return None
     samples = found["samples"]
-    order = [name for name in CONSTRAINTS if name in found["exact"]]
-    order += sorted(set(found["exact"]) - set(order))
+    order = sorted(found["exact"], key=lambda name: (place(name, CONSTRAINTS), name))
     rows = []
     for name in order:
         cells = [

@@ -76,8 +76,13 @@ def metric_name(metric: str) -> str:
 
 def in_order(metrics: Iterable[str]) -> list[str]:
     """Metrics as tables list them."""
-    usual = list(METRICS)
-    return sorted(metrics, key=lambda m: (usual.index(m) if m in usual else len(usual), natural(m)))
+    return sorted(metrics, key=lambda metric: (place(metric, METRICS), natural(metric)))
+
+
+def place(name: str, usual: Iterable[str]) -> int:
+    """Where a name stands in a usual order; after all of it where it does not."""
+    names = list(usual)
+    return names.index(name) if name in names else len(names)
 
 
 def missing_modality(name: str) -> str | None:

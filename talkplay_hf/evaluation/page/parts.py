@@ -10,6 +10,7 @@ from talkplay_hf.evaluation.page.glossary import (
     SLICES,
     metric_name,
     missing_modality,
+    place,
     slice_meaning,
 )
 from talkplay_hf.evaluation.page.svg import Chart, Style
@@ -155,12 +156,6 @@ def _fit_chart(fit: Figures, kinds: list[str], aside: list[str]) -> Chart:
 
 
 def _slice_order(slices: Mapping[str, Any]) -> list[str]:
-    first = list(SLICES)
     return sorted(
-        slices,
-        key=lambda name: (
-            first.index(name) if name in first else len(first),
-            missing_modality(name) or "",
-            name,
-        ),
+        slices, key=lambda name: (place(name, SLICES), missing_modality(name) or "", name)
     )

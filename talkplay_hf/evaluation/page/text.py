@@ -21,10 +21,10 @@ def clean(text: str, longest: int = LONGEST) -> str:
     return text if left <= 0 else f"{text[:longest]}… ({left:,} more characters)"
 
 
-def markdown(text: str, longest: int = LONGEST) -> str:
+def markdown(text: str) -> str:
     """Text that adds no markup to a Markdown page: no links, images, tables or HTML."""
     # "http:" would be made a link by many readers
-    return _MARKUP.sub(r"\\\1", clean(text, longest)).replace("://", ":\u2060//")
+    return _MARKUP.sub(r"\\\1", clean(text)).replace("://", ":\u2060//")
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -32,9 +32,9 @@ def number(value: float | None, digits: int = 3) -> str:
     return "–" if value is None else f"{value:.{digits}f}".replace("-", "−")
 
 
-def signed(value: float, digits: int = 3) -> str:
+def signed(value: float) -> str:
     """A difference as text, with its sign."""
-    return f"{value:+.{digits}f}".replace("-", "−")
+    return f"{value:+.3f}".replace("-", "−")
 
 
 def percent(share: float | None, digits: int = 1) -> str:

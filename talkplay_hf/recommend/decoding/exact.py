@@ -134,26 +134,6 @@ def rank_here(
     return ExactRanking(codes, scores.cpu().numpy(), expanded)
 
 
-def inner_nodes(index: CatalogIndex, allowed: Allowed | None = None, chat: int = 0) -> int:
-    """How many prefixes there are to expand: the empty one, and all but the full tuples.
-
-    Args:
-        index (`CatalogIndex`): The catalogue.
-        allowed (`Allowed`, *optional*): Count only prefixes that lead to these tracks.
-        chat (`int`): Which chat of `allowed` is meant.
-    """
-    first = torch.zeros(1, dtype=torch.int64, device=index.device)
-    end = first + index.tracks
-    total = 1
-    for level in range(index.depth - 1):
-        _, _, first, end = index.children(level, first, end)
-        if allowed is not None:
-            alive = allowed.counts(torch.full_like(first, chat), first, end) > 0
-            first, end = first[alive], end[alive]
-        total += len(first)
-    return total
-
-
 @dataclass
 class _Nodes:
     """Nodes of one level of the trie: what they score, their tracks, and how they are reached."""

@@ -1,5 +1,6 @@
 """A logits processor that lets a model play nothing but the tracks of a catalogue."""
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -63,16 +64,13 @@ class CatalogLogitsProcessor(MusicGrammarLogitsProcessor):
         allowed: Allowed | None = None,
         in_place: bool = False,
     ) -> None:
-        sizes = tuple(
-            end - first
-            for first, end in zip(vocabulary.offsets, vocabulary.offsets[1:], strict=False)
-        )
+        sizes = tuple(end - first for first, end in pairwise(vocabulary.offsets))
         if index.sizes != sizes:
             raise ConfigError(
                 f"the catalogue index has codebooks of {index.sizes} codes, the vocabulary {sizes}"
             )
         self._index = index
-        self._allowed = Allowed.without(index, [[]]) if allowed is None else allowed
+        self._allowed = Allowed.of(index, [None]) if allowed is None else allowed
         # an index without further rules is asked for less
         self._rules = allowed
         if not bool((self._allowed.totals() > 0).all()):

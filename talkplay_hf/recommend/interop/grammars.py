@@ -146,10 +146,10 @@ def answer_lark(
 
 def _order(block: str, text: str, tracks: int, place: str) -> list[str]:
     """Blocks and text in the order in which they stand."""
-    if tracks < 1:
-        raise ConfigError(f"tracks {tracks}: an answer plays at least one track")
-    if place not in PLACES:
-        raise ConfigError(f"place {place!r}: must be one of {PLACES}")
+    if isinstance(tracks, bool) or not isinstance(tracks, int) or tracks < 1:
+        raise ConfigError(f"tracks {tracks!r:.60}: an answer plays at least one track")
+    if not isinstance(place, str) or place not in PLACES:
+        raise ConfigError(f"place {place!r:.60}: must be one of {PLACES}")
     if place == "first":
         return [*[block] * tracks, text]
     return [text, *[block, text] * tracks]
@@ -196,6 +196,8 @@ def _inside(
     """What stands between the start and the end of a block."""
     if codes is None:
         return space.join(any_code(m) for m in range(len(sizes)))
+    if not isinstance(codes, np.ndarray) or codes.dtype.kind not in "iu":
+        raise InputError(f"codes {codes!r:.60}: must be an array of whole numbers")
     if codes.ndim != 2 or codes.shape[1] != len(sizes) or not len(codes):
         raise InputError(f"codes of shape {codes.shape}: must be one row of {len(sizes)} a track")
     if ((codes < 0) | (codes >= np.asarray(sizes))).any():

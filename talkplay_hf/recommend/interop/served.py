@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from talkplay_hf.errors import ArtifactError, InputError, first_line
+from talkplay_hf.errors import InputError
 from talkplay_hf.recommend.answers import Recommendation
-from talkplay_hf.recommend.loading import token_catalog, token_lookup
+from talkplay_hf.recommend.loading import load_tokenizer, token_catalog, token_lookup
 from talkplay_hf.recommend.prompts import Chat, chat_prompt, read_chat
 from talkplay_hf.recommend.reader import AnswerReader
+from talkplay_hf.recommend.values import check_seed, check_texts
 from talkplay_hf.tokens.tokenizer import TalkPlayTokenizer
 
 
@@ -48,14 +49,7 @@ class ServedModel:
         Raises:
             ArtifactError: If it cannot be loaded.
         """
-        try:
-            tokenizer = TalkPlayTokenizer.from_pretrained(str(model), **kwargs)
-        except (OSError, ValueError) as error:
-            first = first_line(error)
-            raise ArtifactError(
-                f"the tokenizer of {str(model)!r} cannot be loaded: {first}"
-            ) from None
-        return cls(tokenizer)
+        return cls(load_tokenizer(model, **kwargs))
 
     def prompt_ids(
         self, chat: Chat, *, history: Sequence[str] = (), limit: int | None = None
@@ -92,17 +86,19 @@ class ServedModel:
             `Recommendation`: The answer. Its scores are not known and NaN.
 
         Raises:
-            InputError: If an id is not one of this tokenizer's.
+            InputError: If an id is not one of this tokenizer's, or `exclude` is no collection.
         """
         size = len(self.tokenizer)
         foreign = [token for token in ids if type(token) is not int or not 0 <= token < size]
         if foreign:
             raise InputError(
-                f"token {foreign[0]!r} is not one of the {size} of this tokenizer: is the served "
-                "model the one that it belongs to?"
+                f"token {foreign[0]!r:.60} is not one of the {size} of this tokenizer: is the "
+                "served model the one that it belongs to?"
             )
+        check_texts("exclude", exclude)
         allowed = np.ones(len(self.catalog), dtype=bool)
         allowed[[self.catalog.row(track) for track in exclude if track in self.catalog]] = False
+        check_seed(seed)
         rng = None if seed is None else np.random.default_rng(seed)
         reader = AnswerReader(self.tokenizer, self._lookup, self.catalog, rng)
         for token in ids:
@@ -122,7 +118,14 @@ class ServedModel:
             text (`str`): The text of the answer, music tokens included.
             exclude (`Collection[str]`): As in `read_ids`.
             seed (`int`, *optional*): As in `read_ids`.
+
+        Raises:
+            InputError: If it is no text.
         """
+        if not isinstance(text, str):
+            raise InputError(f"answer {text!r:.60}: must be text")
+        # JSON can bring half of a surrogate pair, which no token stands for
+        text = text.encode("utf-8", "replace").decode()
         ids = self.tokenizer.encode(text, add_special_tokens=False)
         return self.read_ids(ids, exclude=exclude, seed=seed)
 

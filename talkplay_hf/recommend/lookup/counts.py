@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from talkplay_hf.errors import InputError
-from talkplay_hf.recommend.lookup.weighted import Masks, WeightedLookup
+from talkplay_hf.recommend.lookup.weighted import WeightedLookup
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,6 @@ def count_matches(
     queries: np.ndarray,
     warm: np.ndarray,
     *,
-    allowed: Masks = None,
     rng: np.random.Generator | None = None,
 ) -> MatchCounts:
     """Look up many queries, draw a track for each, and count.
@@ -62,8 +61,6 @@ def count_matches(
         lookup (`WeightedLookup`): The lookup.
         queries (`np.ndarray` of shape `[b, modalities]`, int): One query a row.
         warm (`np.ndarray` of shape `[n]`, bool): Whether each track was seen in training.
-        allowed (`np.ndarray` of shape `[n]`, bool, or one such mask or `None` a query): Only these
-            tracks.
         rng (`np.random.Generator`, *optional*): Draws the track of each bucket, otherwise the
             first. Only whether it is warm depends on the draw.
 
@@ -75,8 +72,8 @@ def count_matches(
     everything = lookup.subsets[0]
     found: dict[tuple[bool, tuple[int, ...]], list[int]] = {}
     none = 0
-    matches = lookup.find_batch(queries, allowed)
-    for match in matches:
+    for query in queries.tolist():
+        match = lookup.find(query)
         row = match.draw(rng)
         if row is None:
             none += 1
@@ -89,7 +86,7 @@ def count_matches(
 
     every = [row for rows in found.values() for row in rows]
     return MatchCounts(
-        queries=len(matches),
+        queries=len(queries),
         exact=split(found.get((True, everything), [])),
         partial={
             subset: split(found[False, subset])

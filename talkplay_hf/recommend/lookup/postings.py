@@ -26,14 +26,16 @@ class Postings:
         sizes (`Sequence[int]`): Codebook size K per modality.
         subsets (`Sequence[int]`): Sets of modalities, best first, as bits (1 for the first
             modality, 2 for the second, and so on).
-        compiled (`bool`): Search with numba, otherwise with numpy; the results are the same.
-
-    Raises:
-        MissingExtraError: If `compiled` and numba is not installed.
+        compiled (`Callable`, *optional*): The walk in numba, see `compiled_walk`, otherwise that in
+            numpy; the results are the same.
     """
 
     def __init__(
-        self, codes: np.ndarray, sizes: Sequence[int], subsets: Sequence[int], compiled: bool
+        self,
+        codes: np.ndarray,
+        sizes: Sequence[int],
+        subsets: Sequence[int],
+        compiled: Callable[..., Any] | None,
     ) -> None:
         n, self._depth = codes.shape
         # the largest value of the type is no code, so it matches no track
@@ -54,7 +56,7 @@ class Postings:
         bits = [[[1 << other] for other in self._beside(m)] for m in range(self._depth)]
         self._bits = np.array(bits, dtype=np.uint8).reshape(self._depth, self._depth - 1, 1)
         self._subsets = tuple(subsets)
-        self._compiled = _compiled_walk() if compiled else None
+        self._compiled = compiled
         self._masks = np.array(subsets, dtype=np.int64)
 
     @property
@@ -207,7 +209,12 @@ def keep_allowed(rows: np.ndarray, allowed: np.ndarray | None) -> np.ndarray:
     return rows if allowed is None else rows[allowed[rows]]
 
 
-def _compiled_walk() -> Callable[..., Any]:
+def compiled_walk() -> Callable[..., Any]:
+    """The walk over the lists in numba.
+
+    Raises:
+        MissingExtraError: If numba is not installed.
+    """
     try:
         import_module("numba")
     except ImportError:

@@ -2,16 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from talkplay_hf.errors import InputError
-from talkplay_hf.recommend.lookup.postings import Groups, Postings, keep_allowed
+from talkplay_hf.recommend.lookup.postings import Groups, Postings, compiled_walk, keep_allowed
+from talkplay_hf.recommend.values import whole_codes, whole_number
 from talkplay_hf.tokens.index import CatalogIndex
 
 MAX_MODALITIES = 8
-
-Masks = np.ndarray | Sequence[np.ndarray | None] | None
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,8 @@ class WeightedLookup:
     An exact match is one binary search in sorted keys. A partial match goes through the subsets of
     modalities, best first, and looks for the tracks of a subset in the shortest of its inverted
     lists. No query touches all tracks. With five codebooks of 256 to 65,535 codes the arrays take
-    60 bytes a track beside those of the index.
+    60 bytes a track beside those of the index; they are made for the first query without an exact
+    match, since a model that is held to the catalogue asks none.
 
     Args:
         codes (`np.ndarray` of shape `[n, modalities]`, int): Codes of every track.
@@ -106,8 +107,13 @@ class WeightedLookup:
         self._index = CatalogIndex(codes, sizes) if index is None else index
         self._keys, self._order = self._index.keys.cpu().numpy(), self._index.order.cpu().numpy()
         self._order.flags.writeable = False
+        self._codes, self._masks = codes, masks
+        self._compiled = compiled_walk() if compiled else None
+
+    @cached_property
+    def _postings(self) -> Postings:
         # all modalities at once is the exact match, which the keys find
-        self._postings = Postings(codes, self._sizes, masks[1:], compiled)
+        return Postings(self._codes, self._sizes, self._masks[1:], self._compiled)
 
     @property
     def tracks(self) -> int:
@@ -129,38 +135,8 @@ class WeightedLookup:
         Raises:
             InputError: If the query has another length or a code out of range.
         """
-        codes = self._checked(query)
+        codes = self.check_query(query)
         return self._match(codes, self._exact(codes, allowed), allowed)
-
-    def find_batch(self, queries: np.ndarray, allowed: Masks = None) -> list[Match]:
-        """The tracks that match each query best.
-
-        Args:
-            queries (`np.ndarray` of shape `[b, modalities]`, int): One query a row.
-            allowed (`np.ndarray` of shape `[n]`, bool, or one such mask or `None` a query):
-                Only these tracks.
-
-        Raises:
-            InputError: If the queries have another length or a code out of range, or the masks are
-                not one a query.
-        """
-        queries = np.asarray(queries)
-        if queries.ndim != 2 or queries.shape[1] != len(self._sizes):
-            raise InputError(f"queries of shape {queries.shape} do not fit the codebooks")
-        wrong = ((queries < 0) | (queries >= np.asarray(self._sizes))).any(axis=1)
-        if wrong.any():
-            raise InputError(f"codes {tuple(queries[wrong][0])} do not fit the codebooks")
-        masks = _per_query(allowed, len(queries))
-        if len(masks) != len(queries):
-            raise InputError(f"{len(masks)} masks do not go with {len(queries)} queries")
-        keys = self._index.pack(queries)
-        first = np.searchsorted(self._keys, keys).tolist()
-        end = np.searchsorted(self._keys, keys, side="right").tolist()
-        matches = []
-        for at, query in enumerate(queries.tolist()):
-            rows = keep_allowed(self._order[first[at] : end[at]], masks[at])
-            matches.append(self._match(query, rows, masks[at]))
-        return matches
 
     def top(
         self,
@@ -183,9 +159,8 @@ class WeightedLookup:
         Raises:
             InputError: If the query has another length or a code out of range, or `k` is below 1.
         """
-        if k < 1:
-            raise InputError(f"k = {k} tracks cannot be ranked")
-        codes = self._checked(query)
+        k = whole_number("k", k, 1)
+        codes = self.check_query(query)
         exact = self._exact(codes, allowed)
         groups: Groups = [(0, exact)]
         if len(exact) < k:
@@ -207,12 +182,17 @@ class WeightedLookup:
         numbers = np.repeat([group for group, _ in groups], [len(rows) for _, rows in groups])
         return Ranking(np.concatenate(parts)[:k], numbers[:k])
 
-    def _checked(self, query: Sequence[int]) -> list[int]:
-        codes = [int(code) for code in query]
+    def check_query(self, query: Sequence[int]) -> list[int]:
+        """A query as Python's whole numbers.
+
+        Raises:
+            InputError: If it has another length, or a code that is out of range or no whole number.
+        """
+        codes = whole_codes(query)
         if len(codes) != len(self._sizes) or not all(
             0 <= code < size for code, size in zip(codes, self._sizes, strict=True)
         ):
-            raise InputError(f"codes {tuple(codes)} do not fit the codebooks")
+            raise InputError(f"codes {tuple(codes)!r:.200} do not fit the codebooks")
         return codes
 
     def _exact(self, query: list[int], allowed: np.ndarray | None) -> np.ndarray:
@@ -243,9 +223,3 @@ def _place(mask: int, weights: Sequence[int]) -> tuple[int, list[bool]]:
     bits = [bool(mask >> m & 1) for m in range(len(weights))]
     total = sum(weight for weight, bit in zip(weights, bits, strict=True) if bit)
     return -total, [not bit for bit in bits]
-
-
-def _per_query(allowed: Masks, queries: int) -> list[np.ndarray | None]:
-    if allowed is None or (isinstance(allowed, np.ndarray) and allowed.ndim == 1):
-        return [allowed] * queries
-    return list(allowed)

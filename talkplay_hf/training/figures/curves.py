@@ -14,7 +14,7 @@ Log = Sequence[Mapping[str, Any]]
 Series = tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]
 
 COLOURS = ("#4477aa", "#ee6677", "#228833", "#aa3377", "#ccbb44", "#66ccee")
-PARTS = {"conversations": COLOURS[0], "playlists": COLOURS[1]}
+PART_COLOURS = {"conversations": COLOURS[0], "playlists": COLOURS[1]}
 SIMILARITY = COLOURS[2]
 # from so many points on, the training loss is drawn smoothed over its pale original
 SMOOTH_FROM = 100
@@ -84,12 +84,13 @@ def draw_curves(log: Log, path: str | Path, title: str = "", metric: str | None 
     """
     below = any("self_similarity" in key for entry in log for key in entry)
     figure, axes = _panels(2 if below else 1)
-    names = [name for name in PARTS if len(series(log, f"loss_{name}")[0])]
+    names = [name for name in PART_COLOURS if len(series(log, f"loss_{name}")[0])]
     for name in names:
-        _draw(axes[0], series(log, f"loss_{name}"), PARTS[name], f"{name}, training", smooth=True)
+        points = series(log, f"loss_{name}")
+        _draw(axes[0], points, PART_COLOURS[name], f"{name}, training", smooth=True)
     if not names:
         _draw(axes[0], series(log, "loss"), "#777777", "training", smooth=True)
-    for name, colour in PARTS.items():
+    for name, colour in PART_COLOURS.items():
         points = series(log, f"eval_{name}_loss")
         _draw(axes[0], points, colour, f"{name}, validation", dots=True)
     found = best(log, metric)
@@ -154,7 +155,7 @@ def _panels(count: int) -> tuple[Any, Any]:
         from matplotlib.figure import Figure
     except ImportError:
         raise MissingExtraError(
-            "curves need matplotlib; install it with `pip install talkplay-hf[plots]`"
+            "curves need matplotlib; install it with `pip install 'talkplay-hf[plots]'`"
         ) from None
     figure = Figure(figsize=(9, 3 + 1.9 * count), layout="constrained")
     FigureCanvasAgg(figure)

@@ -12,10 +12,16 @@ from talkplay_hf.training.arguments import TalkPlayArguments
 from talkplay_hf.training.figures.curves import Log, best
 from talkplay_hf.training.runs.plan import base_name
 
-REPORT = "training_report.json"
+REPORT = files.TRAINING_REPORT
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate")
 # arguments that say where things are or how fast they go, not what they are
 FOLDERS = ("tokenizer", "conversations", "catalog", "threads")
+# TRL's keys that say how the weights were moved
+OPTIMIZATION = (
+    *("learning_rate", "lr_scheduler_type", "warmup_steps", "optim", "weight_decay"),
+    *("max_grad_norm", "per_device_train_batch_size", "gradient_accumulation_steps"),
+    *("num_train_epochs", "max_steps", "max_length", "packing"),
+)
 # timings, and the mean loss since the last start
 VOLATILE = ("runtime", "per_second", "flos", "seconds", "train_loss")
 
@@ -74,6 +80,7 @@ def training_report(
         "format_version": files.FORMAT_VERSION,
         "arguments": {k: v for k, v in asdict(arguments).items() if k not in FOLDERS},
         "base_model": base_name(model_config),
+        "base_revision": model_config.model_revision,
         "best": best(log, config.metric_for_best_model),
         "data": dict(data),
         "effective_self_similarity_weight": arguments.effective_weight,
@@ -81,6 +88,7 @@ def training_report(
         "geometry": {when: dict(figures) for when, figures in geometry.items()},
         "last": last_losses(log),
         "log": [without_volatile(entry) for entry in log],
+        "optimization": {name: _plain(getattr(config, name)) for name in OPTIMIZATION},
         "parameters": parameters[0],
         "precision": "bf16" if config.bf16 else "fp16" if config.fp16 else "fp32",
         "seed": config.seed,
@@ -90,6 +98,11 @@ def training_report(
         "versions": versions(),
         "world_size": config.world_size,
     }
+
+
+def _plain(value: Any) -> Any:
+    # names of schedules and optimizers are members of enumerations
+    return getattr(value, "value", value)
 
 
 def versions() -> dict[str, str]:

@@ -31,37 +31,10 @@ def scratch_model(
 ) -> LlamaForCausalLM:
     """A small Llama with random weights and the vocabulary that the tokenizer had before growth.
 
+    The seed of the process is left as it is.
+
     Args:
         tokenizer (`TalkPlayTokenizer`): The grown tokenizer.
-        hidden_size (`int`): Width.
-        layers (`int`): Number of layers.
-        heads (`int`): Attention heads; must divide the width.
-        seed (`int`): Seed of the weights.
-    """
-    return small_llama(
-        tokenizer,
-        tokenizer.config.base_vocab_size,
-        hidden_size=hidden_size,
-        layers=layers,
-        heads=heads,
-        seed=seed,
-    )
-
-
-def small_llama(
-    tokenizer: PreTrainedTokenizerBase,
-    rows: int,
-    *,
-    hidden_size: int,
-    layers: int,
-    heads: int,
-    seed: int,
-) -> LlamaForCausalLM:
-    """A small Llama with random weights; the seed of the process is left as it is.
-
-    Args:
-        tokenizer (`PreTrainedTokenizerBase`): Where the ids of the special tokens come from.
-        rows (`int`): Tokens of the vocabulary.
         hidden_size (`int`): Width.
         layers (`int`): Number of layers.
         heads (`int`): Attention heads; must divide the width.
@@ -71,7 +44,7 @@ def small_llama(
         torch.manual_seed(seed)
         return LlamaForCausalLM(
             LlamaConfig(
-                vocab_size=rows,
+                vocab_size=tokenizer.config.base_vocab_size,
                 hidden_size=hidden_size,
                 intermediate_size=max(1, int(8 * hidden_size / 3 / 32)) * 32,
                 num_hidden_layers=layers,

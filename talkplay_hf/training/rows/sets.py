@@ -1,7 +1,6 @@
 """Training sets: rows are written once to an Arrow file that every process maps (paper 4.3)."""
 
 import contextlib
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from itertools import islice
@@ -15,10 +14,10 @@ from trl import SFTConfig
 
 from talkplay_hf import __version__
 from talkplay_hf.catalog.leakage import check_conversations
-from talkplay_hf.catalog.schema import Catalog, Conversation
+from talkplay_hf.catalog.schema import PLAYLISTS, TRACKS, Catalog, Conversation
 from talkplay_hf.conversations.dataset import iter_conversations
-from talkplay_hf.errors import ArtifactError, ConfigError, InputError, LeakageError
-from talkplay_hf.hub import files
+from talkplay_hf.errors import ArtifactError, ConfigError, InputError, LeakageError, first_line
+from talkplay_hf.hub import files, shards
 from talkplay_hf.tokens.build import read_token_catalog
 from talkplay_hf.tokens.tokenizer import TalkPlayTokenizer
 from talkplay_hf.training.arguments import TalkPlayArguments
@@ -58,8 +57,6 @@ def load_datasets(
     config: SFTConfig,
     tokenizer: TalkPlayTokenizer,
     progress: Progress | None = None,
-    *,
-    folder: str | Path | None = None,
 ) -> tuple[dict[str, Dataset], dict[str, Any]]:
     """Make the sets to train and to validate on, or map those that an earlier run made.
 
@@ -69,17 +66,16 @@ def load_datasets(
     validation, and continuations of validation playlists with as many label tokens, at most
     `VALIDATION_LABELS`; their draw is the same whatever the seed of the run.
 
-    Rows are written by one process, aside and then renamed; every process maps the file. Rows that
-    were made from the same inputs with the same options are used again, so that a run resumes
-    without encoding. The other processes wait for `config.ddp_timeout` seconds at most.
+    Rows are kept as `rows` in `config.output_dir`, with the checkpoints. They are written by one
+    process, aside and then renamed; every process maps the file. Rows that were made from the same
+    inputs with the same options are used again, so that a run resumes without encoding. The other
+    processes wait for `config.ddp_timeout` seconds at most.
 
     Args:
         arguments (`TalkPlayArguments`): The folders and the mix.
         config (`SFTConfig`): TRL's arguments: `max_length`, `packing`, `eval_packing`, `seed`.
         tokenizer (`TalkPlayTokenizer`): The tokenizer.
         progress (`Callable`, *optional*): Called with (what, done, total).
-        folder (`str` or `Path`, *optional*): Where the rows are kept; `rows` in
-            `config.output_dir`, with the checkpoints, when left out.
 
     Returns:
         `tuple[dict[str, Dataset], dict[str, Any]]`: The sets `train` and, with validation data,
@@ -94,18 +90,21 @@ def load_datasets(
             to learn from, or `max_length` is too small.
         LeakageError: If a conversation is of a held-out playlist, or plays a cold track.
     """
-    out = Path(config.output_dir) / KIND if folder is None else Path(folder)
+    out = Path(config.output_dir) / KIND
     # the main process first, then the main process of each node that does not see its files
     with config.main_process_first(local=False), config.main_process_first(local=True):
         plan = _plan(arguments, config, tokenizer)
         fingerprint = files.sha256_json(plan)
+        files.clear_leftovers(out)
         if not _is_made(out, fingerprint):
             _make(out, plan, arguments, tokenizer, progress)
     try:
         sets = _open(out, config.seed)
     except (OSError, pa.ArrowException, ValueError) as error:
-        raise ArtifactError(f"{out}: is damaged ({error}); delete it") from None
-    return sets, {"fingerprint": fingerprint, **files.read_manifest(out, KIND)["facts"]}
+        raise ArtifactError(f"{out}: is damaged ({first_line(error)}); delete it") from None
+    languages = files.read_manifest(arguments.conversations, "conversations").get("languages")
+    facts = {"fingerprint": fingerprint, "languages": sorted(languages or ())}
+    return sets, facts | files.read_manifest(out, KIND)["facts"]
 
 
 def rows_folder(model: str | Path) -> Path:
@@ -123,8 +122,9 @@ def _plan(
     if not found.get("train"):
         raise ConfigError(f"{conversations}: has no conversations of the split train")
     files.read_manifest(catalog, "catalog")
-    paths = [conversations / f"{name}.parquet" for name in SPLITS if name in found]
-    paths += [catalog / files.TRACKS, catalog / files.PLAYLISTS]
+    tables = [(conversations, name) for name in SPLITS if name in found]
+    tables += [(catalog, TRACKS), (catalog, PLAYLISTS)]
+    paths = [path for folder, name in tables for path in shards.table_paths(folder, name)]
     paths.append(tokenizer.side_file("token_catalog_file"))
     try:
         hashes = [files.sha256_file(path) for path in paths]
@@ -173,9 +173,6 @@ def _make(
             "knows, so there is none to continue; set playlist_share: 0"
         )
     _check(arguments, catalog, tokenizer, codes, progress)
-    # what a killed run left behind
-    for old in folder.parent.glob(f".{folder.name}.*"):
-        shutil.rmtree(old, ignore_errors=True)
     facts: dict[str, Any] = {}
     try:
         with files.staged_folder(folder, KIND) as aside:
@@ -210,7 +207,7 @@ def _make(
                 facts["packed_rows"] = _pack(aside, plan)
             files.write_manifest(aside, KIND, {}, fingerprint=files.sha256_json(plan), facts=facts)
     except OSError as error:
-        raise ArtifactError(f"{folder}: the training rows cannot be written ({error})") from None
+        raise ArtifactError(f"{folder}: the rows cannot be written ({first_line(error)})") from None
     finally:
         # nothing was written, and the folder of the checkpoints was made for it
         with contextlib.suppress(OSError):
@@ -360,7 +357,7 @@ def _open(folder: Path, seed: int) -> dict[str, Dataset]:
 
 def _pack(folder: Path, plan: Mapping[str, Any]) -> dict[str, int]:
     """Pack the sets in a folder, and count their packed rows."""
-    evaluation = plan["packing"][0] if plan["packing"][1] is None else plan["packing"][1]
+    evaluation = plan["packing"][1] is not False
     counts = {}
     for name, rows in _open(folder, plan["seed"]).items():
         if name == "train" or evaluation:

@@ -68,7 +68,9 @@ def evaluation_callbacks(
     if (wants or evaluates) and not validation:
         name = wants or ("eval_strategy" if config.eval_strategy != "no" else "eval_on_start")
         raise ConfigError(
-            f"{name}: needs conversations of the split validation, and there are none"
+            f"{name}: needs conversations of the split validation, and there are none; make more "
+            "(talkplay synthesize --count), or train without: --eval_strategy no "
+            "--load_best_model_at_end false"
         )
     if wants and config.eval_strategy == "no":
         raise ConfigError(f"{wants}: needs eval_strategy: steps (with eval_steps) or epoch")

@@ -56,7 +56,7 @@ def make_resumable(trainer: Trainer) -> None:
     trainer._get_train_sampler = seeded
     trainer._run_epoch = unless_over
     trainer._issue_warnings_after_load = warn_of_untied
-    trainer.add_callback(Carried(trainer))
+    trainer.add_callback(ResumedState(trainer))
 
 
 class LengthSampler(Sampler[int]):
@@ -82,7 +82,7 @@ class LengthSampler(Sampler[int]):
         return iter(get_length_grouped_indices(self._lengths, self._batch, generator=generator))
 
 
-class Carried(TrainerCallback):  # type: ignore[misc]
+class ResumedState(TrainerCallback):  # type: ignore[misc]
     """Keeps TRL's count of tokens in the trainer's state, which checkpoints hold.
 
     `Trainer` notes the path of the best checkpoint, and forgets it where the folder was moved.

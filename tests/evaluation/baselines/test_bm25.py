@@ -62,5 +62,5 @@ def test_the_last_turn_alone_forgets_what_was_said_before() -> None:
 
 def test_the_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "bm25s", None)
-    with pytest.raises(MissingExtraError, match=r"pip install talkplay-hf\[eval\]"):
+    with pytest.raises(MissingExtraError, match=r"pip install 'talkplay-hf\[eval\]'"):
         make_baseline("bm25", BaselineSources(SMALL))

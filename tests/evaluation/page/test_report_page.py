@@ -4,7 +4,6 @@ and nothing is fetched."""
 import json
 import re
 import xml.etree.ElementTree as ET
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_report import SYSTEMS, example, figure, made_report, said, track
+from page_reader import PageReader, read_page
 
 from talkplay_hf.evaluation.page.write import PLOTS, page_sections, write_report
 
-VOID = {"meta", "br", "img", "link", "input", "hr"}
 TRICKY = (
     "<script>alert(1)</script>",
     '"><img src=https://example.org/x onerror=alert(1)>',
@@ -34,69 +33,9 @@ SECTIONS = {
 }  # fmt: skip
 
 
-class Reader(HTMLParser):
-    """Reads a page: its elements, its text, what it would fetch, and whether tags are balanced."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: set[str] = set()
-        self.ids: set[str] = set()
-        self.links: list[str] = []
-        self.alts: list[str] = []
-        self.fetched: list[str] = []
-        self.handlers: list[str] = []
-        self.marked: list[str] = []
-        self.text = ""
-
-    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        self.tags.add(tag)
-        values = {name: value or "" for name, value in attributes}
-        self.ids |= {values["id"]} if "id" in values else set()
-        if tag == "svg":
-            self.alts.append(values.get("aria-label", ""))
-        for name, value in values.items():
-            if name == "href" and value.startswith("#"):
-                self.links.append(value[1:])
-            elif name in ("src", "srcset", "data", "action", "xlink:href", "href"):
-                self.fetched.append(value)
-            if name.startswith("on"):
-                self.handlers.append(name)
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        self.handle_starttag(tag, attributes)
-        if tag not in VOID:
-            self.handle_endtag(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if "mark" in self.open:
-            self.marked.append(data)
-        if "style" not in self.open:
-            self.text += data
-
-
-def read(folder: Path) -> Reader:
-    page = (folder / "index.html").read_text(encoding="utf-8")
-    reader = Reader()
-    reader.feed(page)
-    reader.close()
-    assert reader.open == []
-    assert reader.fetched == []
-    assert reader.handlers == []
-    assert not {"script", "img", "iframe", "link", "object", "image", "use"} & reader.tags
-    assert "default-src 'none'" in page
-    assert not re.search(r"url\(|@import|https?://", page.partition("<body>")[0])
-    return reader
-
-
-def written(report: dict[str, Any], folder: Path) -> Reader:
+def written(report: dict[str, Any], folder: Path) -> PageReader:
     write_report(report, folder)
-    return read(folder)
+    return read_page(folder / "index.html")
 
 
 def single(differences: dict[str, dict[str, Any]]) -> dict[str, Any]:
@@ -105,7 +44,7 @@ def single(differences: dict[str, dict[str, Any]]) -> dict[str, Any]:
     return made_report(systems, differences=differences)
 
 
-def verdict_of(reader: Reader) -> str:
+def verdict_of(reader: PageReader) -> str:
     text = " ".join(reader.text.split())
     return text.partition("candidate tracks")[2].partition("Every system ranks")[0]
 

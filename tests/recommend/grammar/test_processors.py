@@ -140,7 +140,8 @@ def test_a_chat_without_a_track_is_refused() -> None:
 
 def test_rows_must_share_out_to_the_chats() -> None:
     index = CatalogIndex(np.array([[1, 1, 1], [2, 0, 0]]), SIZES)
-    processor = CatalogLogitsProcessor(WORDS, index, allowed=Allowed.without(index, [[0], [1]]))
+    allowed = Allowed.of(index, [np.array([False, True]), np.array([True, False])])
+    processor = CatalogLogitsProcessor(WORDS, index, allowed=allowed)
     with pytest.raises(ConfigError, match="3 rows"):
         processor(torch.full((3, 1), WORDS.start), torch.zeros(3, ROWS))
 

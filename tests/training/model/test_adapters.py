@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 from datasets import Dataset
+from random_llama import random_llama
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
+from transformers import AutoModelForCausalLM, LlamaForCausalLM
 from trl import ModelConfig, SFTConfig, SFTTrainer
 
 from talkplay_hf.errors import ConfigError, MissingExtraError
@@ -25,18 +26,8 @@ def lora(**overrides: object) -> ModelConfig:
 
 def ungrown(tokenizer: TalkPlayTokenizer, *, tied: bool) -> LlamaForCausalLM:
     """A tiny random Llama with the vocabulary from before."""
-    torch.manual_seed(0)
-    return LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=tokenizer.config.base_vocab_size,
-            hidden_size=16,
-            intermediate_size=32,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            num_key_value_heads=2,
-            tie_word_embeddings=tied,
-        )
-    )
+    options = {"num_hidden_layers": 2, "tie_word_embeddings": tied}
+    return random_llama(tokenizer.config.base_vocab_size, **options)
 
 
 def grown(tokenizer: TalkPlayTokenizer, *, tied: bool) -> LlamaForCausalLM:

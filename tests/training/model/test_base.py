@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from random_llama import random_llama
 from safetensors.torch import load_file, save_file
 from transformers import (
     GPTNeoXConfig,
@@ -56,18 +57,7 @@ def grown(tmp_path_factory: pytest.TempPathFactory) -> TalkPlayTokenizer:
 
 
 def llama(rows: int) -> LlamaForCausalLM:
-    torch.manual_seed(0)
-    return LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=rows,
-            hidden_size=8,
-            intermediate_size=16,
-            num_hidden_layers=1,
-            num_attention_heads=2,
-            num_key_value_heads=2,
-            tie_word_embeddings=True,
-        )
-    )
+    return random_llama(rows, tie_word_embeddings=True)
 
 
 @pytest.fixture

@@ -10,11 +10,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from peft import LoraConfig, get_peft_model
+from random_llama import random_llama
 from safetensors.numpy import save_file
 from transformers import (
     CONFIG_MAPPING,
     AutoModelForCausalLM,
-    LlamaConfig,
     LlamaForCausalLM,
     PreTrainedModel,
 )
@@ -96,18 +96,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> TalkPlayTokenizer:
 
 
 def llama(rows: int, *, tied: bool, width: int = 8) -> LlamaForCausalLM:
-    torch.manual_seed(0)
-    model = LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=rows,
-            hidden_size=width,
-            intermediate_size=16,
-            num_hidden_layers=1,
-            num_attention_heads=2,
-            num_key_value_heads=2,
-            tie_word_embeddings=tied,
-        )
-    )
+    model = random_llama(rows, hidden_size=width, tie_word_embeddings=tied)
     mix = torch.randn(width, width, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         for seed, matrix in enumerate(matrices(model)):

@@ -15,7 +15,6 @@ from transformers import PreTrainedTokenizerFast
 from talkplay_hf.catalog.schema import Catalog, Conversation, Message
 from talkplay_hf.catalog.splits import playlist_splits
 from talkplay_hf.errors import InputError
-from talkplay_hf.tokens.build import read_token_catalog
 from talkplay_hf.tokens.tokenizer import HEADER_STYLES, TalkPlayTokenizer, template_rows
 from talkplay_hf.training.rows.encode import (
     BATCH,
@@ -25,12 +24,6 @@ from talkplay_hf.training.rows.encode import (
 )
 
 Codes = dict[str, list[int]]
-
-
-@pytest.fixture(scope="module")
-def codes(tokenizer: TalkPlayTokenizer) -> Codes:
-    known, values = read_token_catalog(tokenizer.side_file("token_catalog_file"))
-    return dict(zip(known.track_ids, values.tolist(), strict=True))
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ from row_lists import conversation_rows
 
 from talkplay_hf.catalog.schema import Conversation, Message
 from talkplay_hf.recommend.recommender import Recommender
-from talkplay_hf.tokens.build import read_token_catalog
 from talkplay_hf.tokens.tokenizer import TalkPlayTokenizer
 
 
@@ -18,17 +17,16 @@ def with_liked(messages: tuple[Message, ...], liked: tuple[str, ...]) -> tuple[M
 
 
 def test_neither_rows_nor_prompts_depend_on_further_liked_tracks(
-    conversations: list[Conversation], tokenizer: TalkPlayTokenizer, recommender: Recommender
+    conversations: list[Conversation],
+    tokenizer: TalkPlayTokenizer,
+    codes: dict[str, list[int]],
+    recommender: Recommender,
 ) -> None:
-    known, codes = read_token_catalog(tokenizer.side_file("token_catalog_file"))
-    codes_of = dict(zip(known.track_ids, codes.tolist(), strict=True))
     plain = conversations[:20]
     # one that the model knows and one that would be refused if it were read
-    liked = (known.track_ids[0], "nowhere")
+    liked = (next(iter(codes)), "nowhere")
     more = [replace(one, messages=with_liked(one.messages, liked)) for one in plain]
-    assert conversation_rows(more, tokenizer, codes_of) == conversation_rows(
-        plain, tokenizer, codes_of
-    )
+    assert conversation_rows(more, tokenizer, codes) == conversation_rows(plain, tokenizer, codes)
     for one, other in zip(plain, more, strict=True):
         at = max(i for i, message in enumerate(one.messages) if message.role == "user")
         assert recommender.prompt_ids(other.messages[: at + 1]) == recommender.prompt_ids(

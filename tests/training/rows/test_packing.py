@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 from datasets import Dataset
-from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
+from random_llama import random_llama
+from transformers import GPT2Config, GPT2LMHeadModel, LlamaForCausalLM
 from trl import SFTConfig, SFTTrainer
 
 from talkplay_hf.errors import ConfigError
@@ -37,18 +38,8 @@ def settings(out: Path, **options: object) -> SFTConfig:
 
 def llama(vocabulary: int, attention: str) -> LlamaForCausalLM:
     """A Llama of random weights, large enough to tell its neighbours apart."""
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=vocabulary,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=2,
-        initializer_range=0.3,
-        attn_implementation=attention,
-    )
-    return LlamaForCausalLM(config).eval()
+    options = {"hidden_size": 32, "num_hidden_layers": 2, "initializer_range": 0.3}
+    return random_llama(vocabulary, **options, attn_implementation=attention).eval()
 
 
 @pytest.fixture(scope="module")

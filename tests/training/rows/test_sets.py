@@ -1,12 +1,8 @@
 """The sets to train and validate on: what is in them, when they are made again, bad input."""
 
-import os
 import resource
 import shutil
 import signal
-import socket
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
@@ -19,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from datasets import Dataset
 from trl import SFTConfig
+from two_processes import run_in_two_processes
 
 from talkplay_hf.catalog.schema import Catalog, Conversation, Message
 from talkplay_hf.conversations.dataset import load_conversations, save_conversations
@@ -29,7 +26,7 @@ from talkplay_hf.errors import (
     LeakageError,
     TalkPlayError,
 )
-from talkplay_hf.hub import files
+from talkplay_hf.hub import files, shards
 from talkplay_hf.tokens.tokenizer import TalkPlayTokenizer
 from talkplay_hf.training.arguments import TalkPlayArguments
 from talkplay_hf.training.rows.encode import IGNORED
@@ -100,6 +97,28 @@ def test_the_sets_have_labels_and_a_part_for_every_token(load: Load):
             assert any(label != IGNORED for label in row["labels"])
     assert set(parts(sets["conversations"])) == {0}
     assert set(parts(sets["playlists"])) == {1}
+
+
+def test_folders_in_several_files_make_the_same_rows(
+    load: Load,
+    world: Catalog,
+    conversations: list[Conversation],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    whole, _ = load()
+    monkeypatch.setattr(shards, "MAX_SHARD_BYTES", 2_000)
+    monkeypatch.setattr(shards, "GROUP_BYTES", 4_000)
+    world.save(tmp_path / "catalog")
+    save_conversations(tmp_path / "talks", conversations, {"catalog": world.fingerprint})
+    assert len(shards.table_paths(tmp_path / "talks", "train")) > 1
+    folders = {"catalog": str(tmp_path / "catalog"), "conversations": str(tmp_path / "talks")}
+    sharded, _ = load(**folders)
+    assert sharded["train"]["input_ids"] == whole["train"]["input_ids"]
+    assert sharded["playlists"]["labels"] == whole["playlists"]["labels"]
+    shards.table_paths(tmp_path / "talks", "train")[1].unlink()
+    with pytest.raises(ArtifactError, match=r"train-00001-of-\d+\.parquet is missing"):
+        load(**folders)
 
 
 def test_the_parts_of_the_training_set_are_interleaved(load: Load):
@@ -230,7 +249,7 @@ def test_damaged_rows_are_refused_by_name(load: Load, tmp_path: Path):
 
 def test_what_a_killed_run_left_is_cleared_away(load: Load, tmp_path: Path):
     folder = rows_folder(tmp_path / "model")
-    left = folder.parent / f".{folder.name}.abc"
+    left = folder.parent / f".{folder.name}.aside"
     left.mkdir(parents=True)
     (left / "train-conversations.arrow").write_bytes(b"half")
     load()
@@ -375,6 +394,7 @@ def test_a_damaged_token_catalog_is_refused(load: Load, tokenizer_folder: Path, 
     codes[7] = 5000
     wrong = pa.FixedSizeListArray.from_arrays(pa.array(codes), 5)
     pq.write_table(table.set_column(at, "codes", wrong), copy / files.TOKEN_CATALOG)
+    files.refresh_manifest(copy)
     match = r"catalog.parquet: has codes that the codebooks"
     refused(load, tmp_path, ArtifactError, match, tokenizer=str(copy))
     (copy / files.TOKEN_CATALOG).write_bytes(b"PAR1 and then nothing")
@@ -421,19 +441,8 @@ def test_two_processes_share_rows_that_one_has_made(
 ):
     script = tmp_path / "worker.py"
     script.write_text(WORKER, encoding="utf-8")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    launch = ["-m", "torch.distributed.run", "--nproc_per_node=2", f"--master_port={port}"]
-    folders = [tokenizer_folder, conversations_folder, world_folder, tmp_path / "model"]
-    done = subprocess.run(
-        [sys.executable, *launch, str(script), *map(str, folders)],
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    folders = (tokenizer_folder, conversations_folder, world_folder, tmp_path / "model")
+    run_in_two_processes(script, *folders)
     first, second = (files.read_json(tmp_path / f"model-{rank}.json") for rank in (0, 1))
     assert first.pop("told") > 0
     assert second.pop("told") == 0

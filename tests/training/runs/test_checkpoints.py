@@ -5,8 +5,6 @@ import json
 import resource
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,10 +15,12 @@ import torch
 from datasets import Dataset
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from random_llama import random_llama
 from safetensors import SafetensorError
 from safetensors.torch import save_file
-from transformers import EarlyStoppingCallback, LlamaConfig, LlamaForCausalLM, Trainer
+from transformers import EarlyStoppingCallback, Trainer
 from trl import ModelConfig, SFTConfig
+from two_processes import run_in_two_processes
 
 from talkplay_hf.errors import ArtifactError, ConfigError
 from talkplay_hf.training.arguments import TalkPlayArguments, parse_recipe
@@ -63,27 +63,13 @@ def plan_of(
     return training_plan(arguments, config, base, rows=rows, codebook_hash="abc")
 
 
-def small_model() -> LlamaForCausalLM:
-    torch.manual_seed(0)
-    return LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=300,
-            hidden_size=16,
-            intermediate_size=32,
-            num_hidden_layers=1,
-            num_attention_heads=2,
-            num_key_value_heads=2,
-        )
-    )
-
-
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three checkpoints of a trainer, and the plan beside them. Copy before changing."""
     folder = tmp_path_factory.mktemp("written") / "m-checkpoints"
     config = sft_config(folder)
     assert prepare(folder, config, plan_of(config)) is None
-    Trainer(model=small_model(), args=config, train_dataset=ROWS).train()
+    Trainer(model=random_llama(300), args=config, train_dataset=ROWS).train()
     return folder
 
 
@@ -128,14 +114,14 @@ def test_a_state_of_another_step_is_not_complete(folder: Path):
 
 def test_weights_without_an_optimizer_cannot_be_gone_on_from(tmp_path: Path):
     config = sft_config(tmp_path / "c", max_steps=1, save_only_model=True)
-    Trainer(model=small_model(), args=config, train_dataset=ROWS).train()
+    Trainer(model=random_llama(300), args=config, train_dataset=ROWS).train()
     assert defect(tmp_path / "c" / "checkpoint-1") == "holds no state of the optimizer"
 
 
 def test_every_shard_that_the_index_names_must_be_there(folder: Path):
     checkpoint = folder / "checkpoint-3"
     (checkpoint / "model.safetensors").unlink()
-    model = small_model()
+    model = random_llama(300)
     model.save_pretrained(checkpoint, max_shard_size="10KB")
     shards = sorted(checkpoint.glob("model-*.safetensors"))
     assert len(shards) > 1
@@ -313,7 +299,7 @@ def test_what_does_not_shape_a_training_may_change(folder: Path):
 def test_a_disk_that_is_too_small_is_refused_before_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    model = small_model()
+    model = random_llama(300)
     size = 4 * sum(p.numel() for p in model.parameters())
     out = tmp_path / "far" / "m"
 
@@ -339,7 +325,7 @@ def test_a_disk_that_is_too_small_is_refused_before_training(
 def test_checkpoints_that_are_there_need_no_more_room(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    model = small_model()
+    model = random_llama(300)
     size = 4 * sum(p.numel() for p in model.parameters())
     usage = shutil.disk_usage("/")._replace(free=2 * size)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
@@ -488,7 +474,6 @@ def test_two_processes_start_from_the_same_checkpoint(tmp_path: Path):
         (checkpoint / "trainer_state.json").write_text(json.dumps({"global_step": step}))
     (folder / "plan.json").write_text('{"world_size": 2}')
     (folder / "checkpoint-2" / "rng_state_1.pth").unlink()
-    command = ["-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone"]
-    subprocess.run([sys.executable, *command, str(script), str(folder)], check=True)
+    run_in_two_processes(script, folder)
     assert [(folder / f"seen-{n}").read_text() for n in (0, 1)] == ["checkpoint-1"] * 2
     assert not (folder / "checkpoint-2").exists()

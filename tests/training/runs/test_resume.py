@@ -15,8 +15,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from talkplay_hf.catalog.schema import Catalog, Conversation
-from talkplay_hf.conversations.dataset import save_conversations
 from talkplay_hf.errors import ArtifactError, ConfigError
 from talkplay_hf.hub import files
 from talkplay_hf.training.sft import main
@@ -29,23 +27,6 @@ STEPS = 20
 
 class Stopped(Exception):
     """Stands for whatever ends a process in the middle of a step."""
-
-
-@pytest.fixture(scope="module")
-def talks(
-    conversations: list[Conversation], world: Catalog, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
-    """Sixteen conversations, four of them to validate on."""
-    from dataclasses import replace
-
-    some = [one for one in conversations if one.split == "train"][:16]
-    some = [
-        replace(one, split="validation" if number < 4 else "train")
-        for number, one in enumerate(some)
-    ]
-    folder = tmp_path_factory.mktemp("talks") / "conversations"
-    save_conversations(folder, some, {"catalog": world.fingerprint})
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -128,8 +129,6 @@ print("ROWS", len(rows), len({name for name, _ in rows}))
 @pytest.mark.skipif(not HAS_TRACKIO, reason="trackio is not installed")
 @pytest.mark.slow
 def test_trackio_keeps_all_starts_of_a_run_together_and_opens_no_connection(tmp_path: Path):
-    import os
-
     done = subprocess.run(
         [sys.executable, "-c", OFFLINE, str(tmp_path / "c"), str(tmp_path / "store")],
         env={**os.environ, "TRACKIO_DIR": str(tmp_path / "store")},

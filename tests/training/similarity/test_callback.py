@@ -1,10 +1,6 @@
 """The self-similarity loss in training: its share of the gradient, its figures, what it refuses."""
 
 import json
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +12,7 @@ from peft import LoraConfig, get_peft_model
 from steps import Steps, by_hand, distance, make_rows, small_model, take_steps
 from transformers import LlamaForCausalLM, TrainerCallback, TrainerState
 from trl import SFTConfig, SFTTrainer
+from two_processes import run_in_two_processes
 
 from talkplay_hf.errors import ConfigError
 from talkplay_hf.tokens.tokenizer import TalkPlayTokenizer
@@ -394,19 +391,7 @@ def in_two_processes(
 ) -> dict[str, list[Steps]]:
     """Take steps under torchrun; each case's steps by rank."""
     (out / "cases.json").write_text(json.dumps(cases))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    launch = ["-m", "torch.distributed.run", "--nproc_per_node=2", f"--master_port={port}"]
-    worker = [str(Path(steps.__file__)), str(tokenizer_folder), str(out), str(out / "cases.json")]
-    done = subprocess.run(
-        [sys.executable, *launch, *worker],
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    run_in_two_processes(steps.__file__, tokenizer_folder, out, out / "cases.json")
     return {
         name: [Steps(*torch.load(out / f"{name}-{rank}.pt")) for rank in (0, 1)] for name in cases
     }
