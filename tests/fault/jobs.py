@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ class Job:
         old (`tuple[str, ...]`): Arguments that make other artefacts in the same places; the command
             is also run over those. Where left out, there is nothing to run over.
         keeps (`tuple[str, ...]`): What may stay besides, such as caches.
+        varies (`bool`): Whether the number of its points is not always the same.
     """
 
     name: str
@@ -40,7 +41,7 @@ class Job:
     makes: tuple[str, ...] = ("out",)
     old: tuple[str, ...] = ()
     keeps: tuple[str, ...] = ()
-    env: Mapping[str, str] = field(default_factory=dict)
+    varies: bool = False
 
     def __str__(self) -> str:
         return self.name
