@@ -7,7 +7,7 @@
 # ///
 """Text vectors by NV-Embed-v2, 4096 dimensions (the paper's, 4.1), for one text modality.
 
-uv run nv_embed_v2.py CATALOG semantic.parquet --modality semantic
+uv run nv_embed_v2.py CATALOG semantic.parquet --modality semantic --revision COMMIT
 talkplay embed CATALOG FEATURES --vectors semantic=semantic.parquet
 """
 
@@ -45,7 +45,7 @@ def prompt(instruction: str) -> str:
     return f"Instruct: {instruction}\nQuery: " if instruction else ""
 
 
-def load_model(device: str, revision: str | None) -> Any:
+def load_model(device: str, revision: str) -> Any:
     import torch
     from transformers import AutoModel
 
@@ -78,7 +78,9 @@ def main() -> None:
     made.add_argument(
         "--max-length", type=int, default=2048, help="tokens, at most 32768; default: %(default)s"
     )
-    made.add_argument("--revision", help="commit of the Hub repository, whose code is run")
+    made.add_argument(
+        "--revision", required=True, help="commit of the Hub repository, whose code is run: read it"
+    )
     args = made.parse_args()
     tracks = read_tracks(args.catalog, *COLUMNS[args.modality])
     model = load_model(args.device, args.revision)

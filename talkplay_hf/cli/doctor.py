@@ -27,7 +27,7 @@ EXTRAS = {
     "plots": (("matplotlib",), "pictures of codebooks and of loss curves"),
     "lora": (("peft",), "training with adapters (use_peft)"),
     "tracking": (("trackio", "tensorboard"), "figures of a training on trackio or TensorBoard"),
-    "speed": (("numba",), "faster lookups in large catalogues"),
+    "speed": (("numba",), "`WeightedLookup(..., compiled=True)`"),
     "synthesis": (
         ("datasketch", "gguf"),
         "near-duplicates in `talkplay report`, GGUF files as writers",

@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "catalog"))
 from jobs import TRAIN, Job, Runner, Whole, undisturbed
 from mpd_slices import playlist, write_slice
 
-RECIPE = Path(__file__).parent.parent.parent / "recipes" / "quickstart" / "sft.yaml"
+RECIPES = Path(__file__).parent.parent.parent / "recipes"
 
 
 @pytest.fixture(scope="session")
@@ -37,7 +37,11 @@ def inputs(runner: Runner, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for number in range(3):
         lists = [playlist(1000 * number + one, [one, one + 1, number + 5]) for one in range(4)]
         write_slice(folder / "mpd", lists, 1000 * number)
-    (folder / "sft.yaml").write_bytes(RECIPE.read_bytes())
+    (folder / "recipe").mkdir()
+    for name in ("sft", "simulator"):
+        recipe = RECIPES / "quickstart" / f"{name}.yaml"
+        (folder / "recipe" / f"{name}.yaml").write_bytes(recipe.read_bytes())
+    (folder / "recipe" / "embed.yaml").write_text("semantic: {dim: 4}\nplaylist: {dim: 4}\n")
     runner.words["in"] = str(folder)
     runner.done(["world", "catalog", "--tracks", "24", "--no-audio"], folder)
     from talkplay_hf.catalog.schema import Catalog

@@ -48,7 +48,7 @@ class Job:
 
 
 TRAIN = (
-    *("train", "--config", "{in}/sft.yaml", "--tokenizer", "{in}/tokenizer", "--catalog"),
+    *("train", "--config", "{in}/recipe/sft.yaml", "--tokenizer", "{in}/tokenizer", "--catalog"),
     *("{in}/catalog", "--conversations", "{in}/conversations", "--output_dir", "out", *TINY),
 )
 EVALUATE = (

@@ -21,6 +21,11 @@ READERS: dict[str, tuple[tuple[str, ...], ...]] = {
     "features-like": (("embed", "{in}/catalog", "out", "--like", "bad"),),
     "conversations": (("report", "bad"), with_bad(TRAIN, "conversations")),
     "tokenizer": (("rebase", "bad", "out", "--base", "{in}/base"), with_bad(TRAIN, "tokenizer")),
+    "recipe": (
+        tuple("bad/sft.yaml" if one == "{in}/recipe/sft.yaml" else one for one in TRAIN),
+        ("embed", "{in}/catalog", "out", "--config", "bad/embed.yaml"),
+        ("synthesize", "{in}/catalog", "out", "--count", "3", "--options", "bad/simulator.yaml"),
+    ),
     "mpd": (("import", "bad", "out", "--workers", "1", "--on-error", "stop"),),
 }
 
@@ -39,6 +44,8 @@ def damages(path: Path) -> Iterator[tuple[str, Callable[[], object]]]:
 
 # without these, or with rubbish in their place, no command can go on
 DATA = (".parquet", ".safetensors", "manifest.json", "tokenizer.json", "talkplay_config.json")
+# empty, it is a recipe in which all is default
+RECIPES = (".yaml",)
 
 
 @pytest.mark.parametrize("kind", READERS)
@@ -70,6 +77,8 @@ def test_a_damaged_artefact_is_refused_in_one_line_and_nothing_is_written(
             refused += sum(map(bool, statuses))
             needed = path.name.endswith(DATA) and ".encoder." not in path.name
             if needed and name in ("empty", "of another kind"):
+                assert any(statuses), (path, name)
+            if path.name.endswith(RECIPES) and name in ("missing", "of another kind"):
                 assert any(statuses), (path, name)
             path.write_bytes(whole)
     record_property("damaged files", count)

@@ -118,7 +118,7 @@ def test_nv_embed_writes_unit_vectors_of_the_rendered_texts(
 ):
     model, out = TextModel(), tmp_path / "vectors.parquet"
     run(scripts["nv_embed_v2"], model, monkeypatch, catalog, out, "--modality", modality,
-        "--batch-size", "1", *arguments)  # fmt: skip
+        "--batch-size", "1", "--revision", "abc", *arguments)  # fmt: skip
     table = pq.read_table(out)
     assert table["track_id"].to_pylist() == list(texts)
     assert [asked["texts"][0] for asked in model.asked] == list(texts.values())
@@ -136,9 +136,25 @@ def test_nv_embed_gets_its_form_of_an_instruction(
 ):
     model = TextModel()
     run(scripts["nv_embed_v2"], model, monkeypatch, catalog, tmp_path / "o.parquet", "--modality",
-        "lyrics", "--instruction", "Find songs", "--max-length", "99")  # fmt: skip
+        "lyrics", "--instruction", "Find songs", "--max-length", "99",
+        "--revision", "abc")  # fmt: skip
     assert model.asked[0]["instruction"] == "Instruct: Find songs\nQuery: "
     assert model.asked[0]["max_length"] == 99
+
+
+def test_code_of_a_repository_runs_at_a_named_commit_only(
+    scripts: dict[str, types.ModuleType],
+    catalog: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    model = TextModel()
+    with pytest.raises(SystemExit):
+        run(scripts["nv_embed_v2"], model, monkeypatch, catalog, tmp_path / "o.parquet",
+            "--modality", "lyrics")  # fmt: skip
+    assert "--revision" in capsys.readouterr().err
+    assert model.asked == []
 
 
 @pytest.mark.parametrize(
