@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from talkplay_hf import TalkPlayError
-from talkplay_hf.errors import NoTrackError
+from talkplay_hf.errors import NoTrackError, first_line
 from talkplay_space.conversation import (
     MAX_CHARACTERS,
     MAX_TURNS,
@@ -207,7 +207,7 @@ class Conductor:
         try:
             return tuple(new), list(self.recommender.look_up(tuple(new), k=k))
         except TalkPlayError as error:
-            raise RefusedError(f"That token cannot be swapped: {_short(error)}") from None
+            raise RefusedError(f"That token cannot be swapped: {first_line(error)[:300]}") from None
 
     def problem(self, before: Conversation, text: object, settings: Settings) -> str | None:
         """Why a message cannot be answered, in one line; `None` where it can.
@@ -277,7 +277,8 @@ class Conductor:
         except TalkPlayError as error:
             # a message of few letters can have many tokens, as in Japanese
             too_long = str(error).startswith("the message is too long")
-            problem = UNREAD if too_long else f"Sorry, I cannot answer that: {_short(error)}"
+            why = first_line(error)[:300]
+            problem = UNREAD if too_long else f"Sorry, I cannot answer that: {why}"
         except Exception:
             # what the listener sees must not give away how the server is made
             logger.exception("a turn failed")
@@ -364,8 +365,3 @@ def _told(turn: Turn, answer: "Recommendation") -> Turn:
         scores=tuple(float(score) for score in answer.scores),
         matched=tuple(tuple(names) for names in answer.matched),
     )
-
-
-def _short(error: BaseException) -> str:
-    text = str(error).strip()
-    return (text.splitlines()[0] if text else type(error).__name__)[:300]

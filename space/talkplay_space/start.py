@@ -192,6 +192,7 @@ def load(model: str) -> Any:
         TalkPlayError: If it cannot be loaded.
     """
     from talkplay_hf import Recommender, TalkPlayError
+    from talkplay_hf.errors import first_line
 
     try:
         # as many conversations at once stay quick to go on with
@@ -199,8 +200,7 @@ def load(model: str) -> Any:
     except TalkPlayError:
         raise
     except (OSError, ValueError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise TalkPlayError(f"cannot load the model {model!r}: {reason}") from error
+        raise TalkPlayError(f"cannot load the model {model!r}: {first_line(error)}") from error
 
 
 def clips_folder(audio: str | None, place: str) -> Path | None:

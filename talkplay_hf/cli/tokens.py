@@ -7,7 +7,7 @@ from typing import Any
 
 from talkplay_hf.cli import arguments as take
 from talkplay_hf.cli.show import emit, pairs, progress_bars
-from talkplay_hf.errors import ConfigError, InputError
+from talkplay_hf.errors import InputError
 
 REMOVE = """\
 Take tracks out of a catalog, conversations, tokenizer or model folder. Weights stay as they are:
@@ -167,15 +167,9 @@ def _encoder_config(path: str | None) -> dict[str, Any]:
     """Read the encoders by modality from a YAML file."""
     if path is None:
         return {}
-    import yaml
+    from talkplay_hf.hub.files import read_yaml
 
-    try:
-        config = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{path}: is not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(config, dict):
-        raise ConfigError(f"{path}: must hold encoders by modality, such as `audio: librosa`")
-    return config
+    return read_yaml(path, "encoders by modality, such as `audio: librosa`")
 
 
 def run_tokenize(args: argparse.Namespace) -> None:

@@ -50,7 +50,7 @@ class SentenceEncoder:
         """The vectors of one text modality, `[n, d]` with the model's dimension."""
         texts = render_texts(catalog, modality, self.template)
         # loaded with the first batch: a run whose shards are all finished needs no model
-        model = cache(lambda: self._load(run.device))
+        model = cache(lambda: self.load(run.device))
 
         def vectors(batch: list[str]) -> np.ndarray:
             made: np.ndarray = model().encode(
@@ -65,7 +65,13 @@ class SentenceEncoder:
 
         return run.map_tracks(texts, vectors, batch_size=self.batch_size)
 
-    def _load(self, device: str) -> Any:
+    def load(self, device: str) -> Any:
+        """The model of sentence-transformers, on a device.
+
+        Raises:
+            ConfigError: If it cannot be loaded.
+            MissingExtraError: If sentence-transformers is not installed.
+        """
         try:
             from sentence_transformers import SentenceTransformer
         except ImportError:

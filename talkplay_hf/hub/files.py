@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from talkplay_hf import __version__
-from talkplay_hf.errors import ArtifactError
+from talkplay_hf.errors import ArtifactError, ConfigError
 from talkplay_hf.hub.held import exchange, held, locked
 
 FORMAT_VERSION = 1
@@ -73,6 +73,27 @@ def read_json(path: str | Path) -> Any:
         raise ArtifactError(f"{path}: cannot be read ({error})") from None
     except (ValueError, RecursionError) as error:
         raise ArtifactError(f"{path}: not valid JSON ({error})") from None
+
+
+def read_yaml(path: str | Path, what: str) -> dict[str, Any]:
+    """Read a YAML file of settings that a person wrote.
+
+    Args:
+        path (`str` or `Path`): The file.
+        what (`str`): What it must hold, for the error.
+
+    Raises:
+        ConfigError: If it cannot be read as a mapping.
+    """
+    import yaml
+
+    try:
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{path}: cannot be read ({' '.join(str(error).split())})") from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: must hold {what}")
+    return values
 
 
 def fsync(path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from talkplay_hf.conversations.simulation.phrasing import languages
 from talkplay_hf.errors import ConfigError
+from talkplay_hf.hub.files import read_yaml
 
 KINDS = {
     "artist": 2.6, "genre": 1.0, "mood": 1.0, "era": 2.0, "tempo": 0.7, "theme": 0.6, "sound": 0.7,
@@ -136,14 +137,7 @@ class SimulatorOptions:
         Raises:
             ConfigError: If the file cannot be read as a mapping of options.
         """
-        import yaml
-
-        try:
-            values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        except (OSError, yaml.YAMLError, ValueError, RecursionError) as error:
-            raise ConfigError(f"{path}: cannot be read ({' '.join(str(error).split())})") from None
-        if not isinstance(values, dict):
-            raise ConfigError(f"{path}: must hold simulator options by name")
+        values = read_yaml(path, "simulator options by name")
         try:
             return cls.from_mapping(values)
         except ConfigError as error:

@@ -89,4 +89,4 @@ def load_encoder(model: str, device: str) -> Any:
         ConfigError: If it cannot be loaded.
         MissingExtraError: If sentence-transformers is not installed.
     """
-    return SentenceEncoder(model)._load(device)
+    return SentenceEncoder(model).load(device)

@@ -68,7 +68,6 @@ def write_card(
     repo_id: str | None = None,
     license: str | None = None,
     title: str | None = None,
-    datasets: Sequence[str] = (),
 ) -> bool:
     """Write the card of a folder, see `card`. One that a person wrote or edited is left alone.
 
@@ -86,7 +85,7 @@ def write_card(
         except (OSError, UnicodeDecodeError):
             # nothing of ours is like that
             return False
-    text = card(folder, repo_id=repo_id, license=license, title=title, datasets=datasets)
+    text = card(folder, repo_id=repo_id, license=license, title=title)
     files.write_text(path, text)
     return True
 
