@@ -15,6 +15,7 @@ from talkplay_hf.conversations.checks.answers import (
     judge_answer,
     messages_of,
 )
+from talkplay_hf.conversations.checks.text_leaks import find_leaks, telling_ids
 from talkplay_hf.conversations.checks.verdict import REASONS, Turn, Verdict
 from talkplay_hf.conversations.pieces import Piece
 from talkplay_hf.errors import ConfigError
@@ -41,6 +42,7 @@ REPLIES = (
 )  # fmt: skip
 
 
+LONG = " ".join(map(str, range(80)))
 TEMPLATE = """Write a dialogue.
 {"user": "Hi, do you have a sad folk song with a woman singing?"}
 The assistant recommends a track that fits. ("Lovely. More, please!")"""
@@ -99,12 +101,15 @@ def test_impossible_limits_are_refused(limits: dict[str, Any]) -> None:
         (answer(HELLO, "Hello Again", SPRAWL), "unknown_track"),
         (answer(HELLO, f"{SPRAWL}, {PRINCE}"), "unknown_track"),
         (answer(HELLO, SPRAWL, HELLO), "repeated_track"),
+        (answer(HELLO, "Hello Again", "Hello Again"), "unknown_track"),
+        ([*answer(HELLO, SPRAWL), {"role": "tool", "content": "x"}], "unknown_role"),
         (answer(HELLO), "too_few_tracks"),
         (answer(HELLO, HOME), "too_few_tracks"),
         (answer(HOME), "too_few_tracks"),
         (answer(HELLO, SPRAWL)[1:], "wrong_order"),
         (answer(HELLO, SPRAWL)[:1] + answer(HELLO, SPRAWL), "wrong_order"),
         (answer(HELLO, SPRAWL)[:4] + answer(HELLO, SPRAWL)[3:], "wrong_order"),
+        (answer(HELLO, SPRAWL)[:3] + answer(HELLO, SPRAWL)[4:], "wrong_order"),
         ([answer(HELLO)[0]], "no_turns"),
         ([{"role": "assistant", "content": "Hi!"}, *answer(HELLO, SPRAWL)], "wrong_order"),
         (answer(HELLO, SPRAWL)[:2] + answer(SPRAWL)[1:], "several_tracks"),
@@ -127,6 +132,8 @@ def test_impossible_limits_are_refused(limits: dict[str, Any]) -> None:
         (answer(HELLO, SPRAWL, replies=("Sure thing", "From the NEGATIVE SET")), "leaked_prompt"),
         (answer(HELLO, SPRAWL, users=("Hi there", "a\x00b and more")), "control_characters"),
         (answer(HELLO, SPRAWL, users=("Hi there", "half \ud83d of it")), "control_characters"),
+        (answer(HELLO, SPRAWL, users=("Hi there", "part \ufffd of it")), "control_characters"),
+        (answer(HELLO, SPRAWL, users=("Hi there", f"\ud83d {LONG}")), "control_characters"),
     ],
 )  # fmt: skip
 def test_a_broken_rule_is_refused_by_its_name(items: object, reason: str) -> None:
@@ -137,6 +144,29 @@ def test_the_number_of_turns_has_limits() -> None:
     items = answer(HELLO, SPRAWL)
     assert reasons(items, limits=Limits(min_turns=3)) == {"too_few_turns"}
     assert reasons(answer(HELLO, SPRAWL, HERE), limits=Limits(max_turns=2)) == {"too_many_turns"}
+    assert reasons(items, limits=Limits(min_turns=2, max_turns=2)) == set()
+    assert "too_few_turns" in reasons(answer(HELLO), limits=Limits(min_turns=3))
+    # one of three is less than half
+    text, piece = json.dumps(answer(HELLO)), Piece("p", (HELLO, SPRAWL, PRINCE))
+    problems = judge_answer(text, piece, TRACKS, LIMITS).problems
+    assert [problem.reason for problem in problems] == ["too_few_tracks"]
+
+
+def test_a_text_may_be_as_long_and_as_short_as_its_limits_say() -> None:
+    limits = Limits(min_user=20, max_user=20, min_reply=20, max_reply=20)
+    users = ("Something calm, pls!", "More energy now, ok!")
+    replies = ("A broad, big voice..", "It builds and soars.")
+    assert reasons(answer(HELLO, SPRAWL, users=users, replies=replies), limits=limits) == set()
+    # what is too long ends the look at that turn alone
+    long, leaking = (f"{users[0]}!", users[1]), (replies[0], "It <|builds|> soars.")
+    items = answer(HELLO, SPRAWL, users=long, replies=leaking)
+    assert reasons(items, limits=limits) == {"text_too_long", "leaked_token"}
+
+
+def test_a_short_text_may_be_said_twice_and_a_text_may_sing_and_break() -> None:
+    said = ("la " * 60, LONG, "One line.\nAnd another.", "Más\u200b, por\u00a0favor")
+    for users in (("Next!",) * 2, *(("Hi there", text) for text in said)):
+        assert reasons(answer(HELLO, SPRAWL, users=users)) == set()
 
 
 @pytest.mark.parametrize(
@@ -185,6 +215,8 @@ def test_a_cut_answer_is_kept_when_its_complete_turns_keep_all_rules() -> None:
     verdict = judged(text[:-5], finish_reason="length")
     assert len(verdict.turns) == 2
     assert set(verdict.repairs) == {"cut_off", "incomplete_end"}
+    assert judged(text, finish_reason="length").repairs == ("cut_off",)
+    assert judged(text, finish_reason="stop").repairs == ()
     assert reasons(text[: len(text) // 2]) == {"too_few_tracks"}
 
 
@@ -206,6 +238,37 @@ def test_ids_that_are_words_or_numbers_may_stand_in_a_text() -> None:
     piece = Piece("p", ("7", "hello"))
     items = answer("7", "hello", users=("hello, 7 songs please", "and a last one"))
     assert judge_answer(json.dumps(items), piece, tracks, LIMITS).valid
+    for written in ('"7"', "id: 7", "track_id: 7", "spotify:track:7", "7?si=12"):
+        items = answer(written, "hello")
+        verdict = judge_answer(json.dumps(items), piece, tracks, LIMITS)
+        assert verdict.repairs == ("id_form",), written
+
+
+@pytest.mark.parametrize(("one", "found"), [("abcd-123", True), ("abc-123", False)])
+def test_an_id_among_words_has_eight_characters(one: str, found: bool) -> None:
+    text = json.dumps(answer(f"{one} as you like"))
+    tracks = {one: Track(one, "Hello", "Adele")}
+    assert judge_answer(text, Piece("p", (one,)), tracks, LIMITS).valid == found
+
+
+def test_a_track_beside_the_id_is_the_same_or_the_message_is_refused() -> None:
+    items = answer(HELLO, SPRAWL)
+    items[1] = {"role": "music", "track_id": HELLO, "content": HELLO}
+    assert reasons(items) == set()
+    items[1]["content"] = PRINCE
+    assert reasons(items) == {"several_tracks"}
+
+
+def test_a_track_of_which_nothing_is_known_may_be_played() -> None:
+    text = json.dumps(answer(HELLO, SPRAWL))
+    assert judge_answer(text, PIECE, {HELLO: TRACKS[HELLO]}, LIMITS).valid
+
+
+def test_ids_tell_that_no_text_holds_by_chance() -> None:
+    ids = ("ab-12", "ab12", "12345678", "1234567", "abcdefgh", "blink-182")
+    tracks = {one: Track(one, "First Date by blink-182", "") for one in ids}
+    assert telling_ids(tracks) == ("ab-12", "12345678")
+    assert [leak.reason for leak in find_leaks("play ab-12 now", ("ab-12",))] == ["leaked_id"]
 
 
 RIGHT = (
@@ -338,6 +401,8 @@ def test_messages_put_the_track_before_the_reply_and_tell_its_source() -> None:
     assert [message.source for message in messages if message.role == "music"] == [
         "playlist", "negative", "playlist"
     ]  # fmt: skip
+    told = [message.track_id or message.content for message in messages]
+    assert told == [item["content"] for item in answer(HELLO, HOME, SPRAWL)]
 
 
 def keeps_all_rules(verdict: Verdict) -> None:
@@ -416,6 +481,8 @@ def test_what_is_kept_is_kept_again_without_a_repair(
         ("The assistant recommends a track that fits.", True),
         ("Hi, do you have a sad jazz song with a woman singing?", False),
         ("Lovely. More, please!", False),
+        ("Sad folk song with a", True),
+        ("Folk song with a", False),
         ("And do you have a sad folk song with a woman singing?", False),
     ],
 )

@@ -16,7 +16,7 @@ def test_fifty_callers_never_pass_the_concurrency():
         ends = ask_many(model_of(server, concurrency=6), 50)
         assert all(isinstance(end, Answer) for end in ends)
         assert server.count == 50
-        assert server.most_at_once == 6
+        assert 1 < server.most_at_once <= 6
 
 
 def test_a_rate_limit_pauses_everybody_and_halves_the_concurrency_once():

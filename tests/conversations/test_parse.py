@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from talkplay_hf.conversations.checks.json_text import MAX_CHARACTERS
+from talkplay_hf.conversations.checks.json_text import MAX_CHARACTERS, find_values
 from talkplay_hf.conversations.checks.parse import READ_REPAIRS, Parsed, parse_answer
 
 ITEMS = [
@@ -25,6 +25,7 @@ SMART = (
 )
 
 
+LINES = ",\n".join(map(json.dumps, ITEMS))
 TURNS = [
     {"user": ITEMS[0]["content"], "music": "ID000001", "assistant": ITEMS[2]["content"]},
     {"user": ITEMS[3]["content"], "assistant": ITEMS[4]["content"], "music": "ID000002"},
@@ -44,6 +45,21 @@ WANTED = [(item["role"], item["content"]) for item in ITEMS]
     [
         (TEXT, set()),
         (json.dumps(ITEMS, indent=2, ensure_ascii=False), set()),
+        (json.dumps(ITEMS, separators=(",", ":")), set()),
+        (TEXT[:-1], {"cut_off"}),
+        (json.dumps({"turns": TURNS})[:-1] + ', "x":', {"cut_off"}),
+        (json.dumps({"turns": TURNS})[:-1] + ', "x": tru', {"cut_off"}),
+        (json.dumps({"turns": TURNS})[:-1] + ', "x": "ab', {"cut_off"}),
+        (f"x{TEXT}", {"around"}),
+        (f"<think>a</think>{TEXT[:70]}</think>{TEXT}", {"thoughts"}),
+        (f"{TEXT}\n{TEXT[:-1]}", {"said_twice", "cut_off"}),
+        (json.dumps({"answer": {"tags": ["x"], "messages": ITEMS}}), {"wrapped"}),
+        (json.dumps({"count": 5, "messages": ITEMS}), {"wrapped"}),
+        (json.dumps([{**turn, "mood": "calm"} for turn in TURNS]), {"wrapped", "more_keys"}),
+        (TEXT.replace('"ID000001"', '"ID000001", "mood": null'), set()),
+        (TEXT.replace('"role"', '"from"'), {"role_names"}),
+        (TEXT.replace('"content"', '"value"'), {"role_names"}),
+        (f"[{TEXT}, x y]", {"around"}),
         (f"```json\n{TEXT}\n```", {"around"}),
         (f"```\n{TEXT}\n```\nHope you [like] it {{really}}!", {"around"}),
         (f"Sure, here's the list: \n{TEXT}\nEnjoy!", {"around"}),
@@ -89,6 +105,27 @@ def test_keys_without_quotes_and_apostrophes_without_escapes_are_read() -> None:
     text = "[{role: 'user', content: 'it's fine'}, {role: 'music', content: 'ID000001'}]"
     assert said(parse_answer(text)) == [("user", "it's fine"), ("music", "ID000001")]
 
+    parsed = parse_answer(f'[{{role: "user", content: "hi", {"k" * 40}: 1}}]')
+    assert said(parsed) == [("user", "hi")]
+    assert parsed.repairs == {"quotes", "more_keys"}
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ('"Vinyl, 7""', 'Vinyl, 7"'),
+        (r"'\ud83d\ude00'", "\U0001f600"),
+        (r"'\ud83d'", "\ud83d"),
+        (r"'\U0010ffff \U00110000'", "\U0010ffff \\U00110000"),
+    ],
+)
+def test_what_python_and_people_write_in_a_text_is_read(written: str, read: str) -> None:
+    assert said(parse_answer(f'[{{"role": "user", "content": {written}}}]')) == [("user", read)]
+
+
+def test_of_thoughts_nothing_is_left() -> None:
+    assert parse_answer(f"<think>x</think>{TEXT}").repairs == {"thoughts"}
+
 
 def test_roles_as_keys_make_a_turn_in_the_order_of_the_keys() -> None:
     text = json.dumps([{"user": "a b", "music": "ID000001", "assistant": "c d"}])
@@ -105,7 +142,9 @@ def test_a_track_beside_a_reply_makes_a_message_of_its_own() -> None:
 
 
 def test_a_number_that_names_a_track_is_its_id() -> None:
-    assert said(parse_answer('[{"role": "music", "content": 17}]')) == [("music", "17")]
+    for number in (17, -17):
+        text = json.dumps([{"role": "music", "content": number}])
+        assert said(parse_answer(text)) == [("music", str(number))]
 
 
 @pytest.mark.parametrize(
@@ -126,6 +165,29 @@ def test_a_number_that_names_a_track_is_its_id() -> None:
         (TEXT.replace('"user"', "3"), "unknown_role"),
         (TEXT.replace('"ID000001"', "null"), "bad_message"),
         (TEXT.replace('"ID000001"', "[]"), "bad_message"),
+        (TEXT.replace('"ID000001"', "1.5"), "bad_message"),
+        (TEXT.replace('"ID000001"', '{"title": "X"}'), "bad_message"),
+        (TEXT.replace('"ID000001"', '{"id": "A", "track_id": "B"}'), "bad_message"),
+        (TEXT.replace("[{", "[[], {"), "bad_message"),
+        (json.dumps([[*ITEMS[:3], 7], ITEMS[3:]]), "bad_message"),
+        (json.dumps([*ITEMS[:3], {"messages": ITEMS[3:]}]), "bad_message"),
+        (json.dumps([{"messages": ITEMS}, {"note": 1}]), "unparsable"),
+        ("[[1], [2]]", "unparsable"),
+        ('[{"a": 1}]', "unparsable"),
+        ('[{"user": "hi"}]', "unparsable"),
+        (TEXT.replace("}, {", "},, {", 1), "unparsable"),
+        (TEXT.replace('"user", "content"', '"user" "content"'), "unknown_role"),
+        (TEXT.replace('"ID000001"', '7 "mood": 1'), "two_lists"),
+        (TEXT.replace('"role": ', '"role" '), "unparsable"),
+        (TEXT.replace('"user"', '"user", "role": "user"'), "two_lists"),
+        (TEXT.replace('"ID000001"', ":"), "two_lists"),
+        (TEXT.replace('"ID000001"', f'"ID000001", {"k" * 41}: 1'), "two_lists"),
+        (f"[{LINES}, x y]", "unparsable"),
+        ('{"a": x y}, ' + LINES, "unparsable"),
+        ('{"a": x y} ' + LINES, "unparsable"),
+        ('"oops" ' + LINES, "unparsable"),
+        (LINES + " ]", "unparsable"),
+        (LINES + " {x y}", "unparsable"),
         (TEXT.replace('"Line one.\\nLine two."', "[1]"), "bad_message"),
         (TEXT.replace('"content": "Line', '"remark": "Line'), "bad_message"),
         (TEXT.replace("[{", "[7, {"), "bad_message"),
@@ -153,6 +215,14 @@ def test_a_truncated_answer_keeps_exactly_its_complete_messages() -> None:
         assert [(m.role, m.content) for m in parsed.messages] == WANTED[:complete]
         assert bool(parsed.problems) == (complete == 0)
         assert complete == 0 or "cut_off" in parsed.repairs
+
+
+def test_lists_are_read_to_seven_levels() -> None:
+    assert [one.start for one in find_values("[" * 7 + "]" * 7)] == [0]
+    assert [one.start for one in find_values("[" * 8 + "]" * 8)] == [1]
+    keys = '{"a":'
+    assert [one.start for one in find_values(keys * 6 + "[]" + "}" * 6)] == [0]
+    assert [one.start for one in find_values(keys * 7 + "[]" + "}" * 7)] == [len(keys)]
 
 
 def test_truncated_lines_keep_the_complete_ones() -> None:

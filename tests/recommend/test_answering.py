@@ -13,6 +13,8 @@ from transformers import LlamaForCausalLM
 
 from talkplay_hf.errors import InputError, NoTrackError
 from talkplay_hf.recommend import answering
+from talkplay_hf.recommend.lookup import WeightedLookup
+from talkplay_hf.recommend.reader import AnswerReader
 from talkplay_hf.recommend.recommender import Recommender
 from talkplay_hf.recommend.rules import AtMost
 from talkplay_hf.tokens.build import write_token_catalog
@@ -37,6 +39,25 @@ def twins(
     tokenizer = TalkPlayTokenizer.from_pretrained(tokenizer_folder)
     tokenizer.init_kwargs["token_catalog_file"] = str(path)
     return Recommender(tiny_model, tokenizer)
+
+
+def test_a_track_that_is_read_has_the_log_probability_of_its_codes(
+    recommender: Recommender,
+) -> None:
+    tokenizer, codes = recommender.tokenizer, recommender.codes(recommender.track_ids[7])
+    every = np.array([recommender.codes(track) for track in recommender.track_ids])
+    lookup = WeightedLookup(every, tokenizer.config.codes, (25, 16, 9, 4, 1), [None] * 5)
+    reader = AnswerReader(tokenizer, lookup, recommender.catalog, None)
+    mask = np.ones(len(every), dtype=bool)
+    reader.play(recommender.rank("calm", 1)[0])
+    block = tokenizer.block_ids(codes)
+    took = [reader.take(token, -(2.0**at), mask) for at, token in enumerate(block)]
+    assert took == [False] * 6 + [True]
+    assert reader.blocks == 2
+    assert reader.answer().scores[1] == -(2 + 4 + 8 + 16 + 32)
+    # the end of a block without its beginning
+    assert not reader.take(tokenizer.end_of_music_id, -1.0, mask)
+    assert reader.blocks == 2
 
 
 # --- constraints and strategies --------------------------------------------------------------

@@ -165,7 +165,7 @@ def test_what_plain_transformers_pushed_in_two_commits_loads(
 
 
 def test_a_tokenizer_has_a_repo_of_its_own(
-    hub: LoopbackHub, tokenizer: TalkPlayTokenizer, recommender: Recommender
+    hub: LoopbackHub, tokenizer: TalkPlayTokenizer, recommender: Recommender, tmp_path: Path
 ) -> None:
     pushed = tokenizer.push_to_hub("me/songs-tokenizer")
     assert hub.repo("me/songs-tokenizer", "model").log()[0].sha == pushed.commit
@@ -181,6 +181,32 @@ def test_a_tokenizer_has_a_repo_of_its_own(
     assert offline.get_vocab() == tokenizer.get_vocab()
     with pytest.raises(ArtifactError, match=r"me/songs-tokenizer: is a tokenizer, not a model"):
         load("me/songs-tokenizer")
+    hub.put("me/songs-tokenizer", {"tokenizer.json": None, "picture.png": b"png"})
+    where = {"revision": pushed.commit, "token": "hf_me", "cache_dir": tmp_path}
+    earlier = TalkPlayTokenizer.from_pretrained("me/songs-tokenizer", **where)
+    assert earlier.side_file("codebooks_file").is_relative_to(tmp_path)
+    with pytest.raises(ArtifactError, match=r"has no tokenizer\.json"):
+        TalkPlayTokenizer.from_pretrained("me/songs-tokenizer")
+    assert not hub.asked(r"picture\.png")
+
+
+def test_a_tokenizer_is_pushed_as_it_is_told(
+    hub: LoopbackHub, tokenizer: TalkPlayTokenizer
+) -> None:
+    name = "me/songs-tokenizer"
+    told = {"commit_message": "codes", "license": "mit", "revision": "trial"}
+    tokenizer.push_to_hub(name, private=True, **told)
+    assert hub.repo(name).private
+    assert hub.repo(name).find("trial").message == "codes"
+    assert b"license: mit" in hub.files(name, revision="trial")[files.CARD]
+    for refused in (tokenizer.push_to_hub, TalkPlayTokenizer.from_pretrained):
+        with pytest.raises(HubError, match=name):
+            refused(name, token="hf_other", revision="trial")
+    first = hub.put(name, {files.CARD: "# My own words\n"})
+    pushed = tokenizer.push_to_hub(name, create_pr=True, overwrite_card=True)
+    assert pushed.pr_url
+    assert not pushed.kept_card
+    assert hub.repo(name).log()[0].sha == first
 
 
 def test_a_catalogue_of_another_repo_takes_the_place_of_the_models_own(

@@ -211,7 +211,9 @@ def lookup_of(*rows: tuple[int, ...], missing: int | None = None) -> WeightedLoo
 
 
 def test_playlist_alone_beats_semantic_and_metadata_of_the_same_sum() -> None:
-    match = lookup_of((2, 1, 1, 2, 2), (1, 2, 2, 2, 2)).find((1, 1, 1, 1, 1))
+    lookup = lookup_of((2, 1, 1, 2, 2), (1, 2, 2, 2, 2))
+    assert lookup.subsets == tuple(subsets(WEIGHTS))
+    match = lookup.find((1, 1, 1, 1, 1))
     assert match.rows.tolist() == [1]
     assert match.modalities == (0,)
 
@@ -311,12 +313,29 @@ def test_a_query_that_does_not_fit_is_refused(query: tuple[int, ...]) -> None:
         ({"weights": (1, 2, 3, 4, 0)}, "positive"),
         ({"sizes": (3,) * 5}, "beyond"),
         ({"sizes": (2**13,) * 5}, "index holds 62"),
+        (
+            {
+                "sizes": (4, 4, 4, 4, 3),
+                "index": CatalogIndex(np.zeros((2, 5), dtype=int), (4, 4, 4, 4, 3)),
+            },
+            "beyond",
+        ),
     ],
 )
 def test_arguments_that_do_not_fit_are_refused(changed: dict[str, object], message: str) -> None:
     arguments = {"sizes": (4,) * 5, "weights": WEIGHTS, "missing": [None] * 5, **changed}
     with pytest.raises((ConfigError, InputError), match=message):
         WeightedLookup(np.full((2, 5), 3), **arguments)
+
+
+def test_up_to_eight_modalities_are_looked_up() -> None:
+    codes = np.array([[0] * 8, [0] * 7 + [1]])
+    lookup = WeightedLookup(codes, (100,) * 8, range(8, 0, -1), [None] * 8)
+    assert lookup.find([2] * 7 + [1]).modalities == (7,)
+    # the catalogue rows, and beside each the seven other codes
+    assert lookup.nbytes - CatalogIndex(codes, (100,) * 8).nbytes == 2 * 8 * (4 + 7)
+    with pytest.raises(InputError, match="9 modalities"):
+        WeightedLookup(np.zeros((2, 9), dtype=int), (2,) * 9, [1] * 9, [None] * 9)
 
 
 def test_less_than_one_track_is_refused() -> None:

@@ -304,6 +304,7 @@ def test_what_does_not_depend_on_the_chat_is_made_once():
         calls.append(len(table))
         return even(table)
 
+    assert [(AtMost() | Where(condition)).by_chat, (~Where(condition)).by_chat] == [True, False]
     rules = RuleSet(MATCHER, [condition, AtMost() | ~Where(condition), ~AtMost() | condition])
     assert len(calls) == 3
     first = rules.mask([])
@@ -389,6 +390,9 @@ def test_the_rules_on_real_tracks(real_data: Path, tmp_path: Path):
 
 def test_a_rule_that_is_turned_around_thousands_of_times_is_refused():
     assert str(parse_rule("not Not  not explicit")) == "not not not explicit"
+    assert str(parse_rule("not " * 9 + "explicit")) == "not " * 9 + "explicit"
+    with pytest.raises(InputError, match="10 times not"):
+        parse_rule("not " * 10 + "explicit")
     with pytest.raises(InputError, match=r"rule 'not not .* 5,000 times not"):
         parse_rule("not " * 5_000 + "explicit")
 

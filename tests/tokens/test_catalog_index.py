@@ -125,6 +125,9 @@ def test_an_index_fits_its_own_codes_only(tmp_path: Path) -> None:
     assert (swapped != codes).any()
     for other in (changed, swapped, codes[:-1], codes[:, :2]):
         assert not index.fits(other)
+    for beyond in (-60, 50):
+        index.position[7] = beyond
+        assert not index.fits(codes)
 
 
 def test_positions_are_the_inverse_of_the_order() -> None:

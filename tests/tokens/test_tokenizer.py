@@ -2,6 +2,7 @@
 
 import pickle
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +101,8 @@ def test_any_text_comes_back(tokenizer: TalkPlayTokenizer, text: str) -> None:
 
 
 def test_save_and_load(tokenizer: TalkPlayTokenizer, tmp_path: Path) -> None:
-    tokenizer.save_pretrained(tmp_path / "one")
+    saved = {Path(name).name for name in tokenizer.save_pretrained(tmp_path / "one")}
+    assert saved >= {"tokenizer.json", files.TALKPLAY_CONFIG, files.CODEBOOKS, files.EXAMPLES}
     loaded = TalkPlayTokenizer.from_pretrained(tmp_path / "one")
     loaded.save_pretrained(tmp_path / "two")
     again = TalkPlayTokenizer.from_pretrained(tmp_path / "two")
@@ -188,6 +190,8 @@ def test_the_catalogue_index_of_an_earlier_tokenizer_does_not_stay(
     old.save_pretrained(tmp_path / "out")
     assert not (tmp_path / "out" / files.CATALOG_INDEX).exists()
     assert (tmp_path / "out" / files.TOKEN_CATALOG).exists()
+    old.save_pretrained(tmp_path / "fresh")
+    assert (tmp_path / "fresh" / files.EXAMPLES).exists()
 
 
 @pytest.fixture(scope="module")
@@ -265,6 +269,18 @@ def test_a_base_without_a_fast_backend_is_refused() -> None:
         TalkPlayTokenizer.grow(object(), MUSIC)  # type: ignore[arg-type]
 
 
+def test_what_the_base_is_otherwise_stays() -> None:
+    for base in (train_bpe(["some text"]), chatml_base()):
+        base.model_max_length = 77
+        base.unk_token = base.pad_token
+        grown = TalkPlayTokenizer.grow(base, MUSIC)
+        assert (grown.bos_token, grown.unk_token) == (base.bos_token, base.unk_token)
+        assert (grown.model_max_length, grown.padding_side) == (77, "left")
+        assert set(base.all_special_tokens) <= set(grown.all_special_tokens)
+        added = [grown.added_tokens_decoder[grown.convert_tokens_to_ids(one)] for one in MUSIC]
+        assert all(one.special and not one.normalized for one in added)
+
+
 # --- music blocks ----------------------------------------------------------------------------
 
 
@@ -318,6 +334,9 @@ def test_a_malformed_block_is_none(tokenizer: TalkPlayTokenizer) -> None:
     nested = [*good[:3], *good]
     assert tokenizer.parse_blocks(nested) == [None, (1, 2, 3, 0, 1)]
     assert tokenizer.parse_blocks(good[1:]) == []
+    for place, (first, end) in enumerate(pairwise(tokenizer.code_offsets.tolist()), 1):
+        for beyond in (first - 1, end):
+            assert tokenizer.parse_blocks([*good[:place], beyond, *good[place + 1 :]]) == [None]
 
 
 # --- the chat template -----------------------------------------------------------------------
@@ -455,7 +474,9 @@ def test_no_text_becomes_a_control_token_of_a_chatml_base(piece: str) -> None:
 def test_what_was_typed_is_still_there_as_text(tokenizer: TalkPlayTokenizer) -> None:
     typed = "play <|audio-1|> and <|eot_id|> now"
     ids = tokenizer.chat_ids([Message("user", typed)], [])
-    assert typed in tokenizer.decode(ids)
+    text = tokenizer.decode(ids)
+    assert typed in text
+    assert text.endswith("<|start_header_id|>assistant<|end_header_id|>\n\n")
 
 
 @settings(deadline=None, max_examples=100)

@@ -184,8 +184,7 @@ def _turns(
             detail = f"turn {number} plays {len(music)} tracks; one is wanted"
             problems.append(Problem("several_tracks", detail))
         elif number == len(groups) and roles in _INCOMPLETE:
-            if len(groups) > 1:
-                repairs.add("incomplete_end")
+            repairs.add("incomplete_end")
         else:
             detail = (
                 f"turn {number} is {', '.join(roles)}; a turn is one user text, one track and one "

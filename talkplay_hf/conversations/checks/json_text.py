@@ -175,20 +175,17 @@ class _Reader:
                 continue
             if mark and not comma:
                 raise _UnreadableError
-            key = self.key() if mark else _PARTIAL
-            if isinstance(key, str):
-                mark = self.peek()
-                if mark == ":":
-                    self.position += 1
-                    value = self.value(depth + 1)
-                    if isinstance(value, list) or not self.cut:
-                        if key in pairs:
-                            raise _UnreadableError
-                        pairs[key] = value
-                elif mark:
-                    raise _UnreadableError
-                else:
-                    self.cut = True
+            key: Any = self.key() if mark else _PARTIAL
+            mark = self.peek()
+            if mark == ":":
+                self.position += 1
+                value = self.value(depth + 1)
+                if isinstance(value, list) or not self.cut:
+                    if key in pairs:
+                        raise _UnreadableError
+                    pairs[key] = value
+            elif mark:
+                raise _UnreadableError
             else:
                 self.cut = True
             if self.cut:
@@ -236,7 +233,7 @@ class _Reader:
             return body
         if quote == '"':
             try:
-                return str(json.loads(f'"{body}"', strict=True))
+                return str(json.loads(f'"{body}"'))
             except ValueError:
                 self.repairs.add("escapes")
         text = _ESCAPE.sub(_unescaped, body)

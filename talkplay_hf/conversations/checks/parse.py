@@ -177,7 +177,7 @@ def _items(value: Any) -> tuple[list[Any], bool]:
         inside = [_items(part)[0] for part in value.values() if isinstance(part, list)]
         lists = [items for items in inside if items]
         return (lists[0], True) if len(lists) == 1 else ([], False)
-    if not isinstance(value, list) or not any(isinstance(part, (dict, list)) for part in value):
+    if not isinstance(value, list):
         return [], False
     if all(isinstance(part, list) for part in value):
         flat = [item for part in value for item in part]

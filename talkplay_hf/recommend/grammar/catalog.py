@@ -137,7 +137,7 @@ class CatalogLogitsProcessor(MusicGrammarLogitsProcessor):
         whole = (block[:, 0] == words.start) & (end > first)
         row, codes, first, end = row[whole], codes[whole], first[whole], end[whole]
         tuples, same, times = torch.unique(
-            row * (index.tracks + 1) + first, return_inverse=True, return_counts=True
+            row * index.tracks + first, return_inverse=True, return_counts=True
         )
         one = torch.empty_like(tuples).scatter_(0, same, torch.arange(len(row), device=at.device))
         row, codes, first, end = row[one], codes[one], first[one], end[one]

@@ -196,11 +196,8 @@ class WeightedLookup:
         return codes
 
     def _exact(self, query: list[int], allowed: np.ndarray | None) -> np.ndarray:
-        key = np.int64(self._index.key(query))
-        first = int(np.searchsorted(self._keys, key))
-        if first == len(self._keys) or self._keys[first] != key:
-            return self._order[:0]
-        end = int(np.searchsorted(self._keys, key, side="right"))
+        key = self._index.key(query)
+        first, end = np.searchsorted(self._keys, np.array([key, key + 1]))
         return keep_allowed(self._order[first:end], allowed)
 
     def _counted(self, query: list[int]) -> list[int]:

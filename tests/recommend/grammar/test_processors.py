@@ -42,6 +42,7 @@ def legal_rows(scores: torch.Tensor) -> list[set[int]]:
 @given(rows=st.lists(streams, min_size=1, max_size=5), tracks=st.integers(1, 3), place=places)
 @example(rows=[[*block((0, 0, 0))[:2], WORDS.start]], tracks=1, place="first")
 @example(rows=[[WORDS.start, 3]], tracks=1, place="anywhere")
+@example(rows=[[WORDS.start, WORDS.offsets[n]] for n in (0, 1)], tracks=1, place="first")
 def test_the_grammar_allows_what_the_state_machine_does(
     rows: list[list[int]], tracks: int, place: str
 ) -> None:
@@ -92,7 +93,8 @@ def test_the_catalogue_allows_what_the_state_machine_does(
     again = CatalogLogitsProcessor(
         WORDS, index, tracks=tracks, place=place, allowed=allowed, in_place=True
     )
-    assert torch.equal(again(batch(rows), scores), after)
+    assert again(batch(rows), scores) is scores
+    assert torch.equal(scores, after)
 
 
 @settings(deadline=None, max_examples=40)
@@ -129,6 +131,18 @@ def test_a_tuple_is_played_as_often_as_it_has_tracks() -> None:
     assert legal_rows(processor(batch([every]), torch.zeros(1, ROWS))) == [{*TEXT, 5}]
 
 
+def test_only_whole_blocks_of_the_catalogue_count_as_played() -> None:
+    index = CatalogIndex(np.array([[1, 1, 1], [1, 1, 4], [2, 0, 0]]), SIZES)
+    processor = CatalogLogitsProcessor(WORDS, index, tracks=9)
+    both = [*block((1, 1, 1)), *block((1, 1, 4)), WORDS.start]
+    assert legal_rows(processor(batch([both]), torch.zeros(1, ROWS))) == [{WORDS.offsets[0] + 2}]
+    # without its start, and with a token of another modality
+    start, first, second, third, _ = block((1, 1, 0))
+    torn = [7, *block((1, 1, 1))[1:], start, first, second, third - 1, WORDS.end]
+    after = processor(batch([[*torn, start, first, second]]), torch.zeros(1, ROWS))
+    assert legal_rows(after) == [{third + 1, third + 4}]
+
+
 def test_a_chat_without_a_track_is_refused() -> None:
     index = CatalogIndex(np.array([[1, 1, 1], [2, 0, 0]]), SIZES)
     some, none = np.array([True, False]), np.zeros(2, dtype=bool)
@@ -144,6 +158,11 @@ def test_rows_must_share_out_to_the_chats() -> None:
     processor = CatalogLogitsProcessor(WORDS, index, allowed=allowed)
     with pytest.raises(ConfigError, match="3 rows"):
         processor(torch.full((3, 1), WORDS.start), torch.zeros(3, ROWS))
+    # one block an answer, whichever it was
+    scores = torch.zeros(2, ROWS)
+    after = processor(batch([[7, *block((1, 1, 1))]] * 2), scores)
+    assert legal_rows(after) == [{*TEXT, WORDS.end_of_turn}] * 2
+    assert not scores.any()
 
 
 def test_an_index_of_other_codebooks_is_refused() -> None:
