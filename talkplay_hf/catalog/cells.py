@@ -159,14 +159,13 @@ def _as_text(value: Any) -> str:
     return value if isinstance(value, str) else str(value)
 
 
-def split_items(text: str) -> list[Any]:
+def split_items(text: str) -> list[str]:
     """Split text that stands for a list."""
     if text.startswith("[") and text.endswith("]"):
         try:
-            found = json.loads(text)
+            return [_as_text(item) for item in json.loads(text)]
         except (ValueError, RecursionError):
             return ["".join(item).strip() for item in _LIST_ITEM.findall(text[1:-1])]
-        return list(found)
     return re.split("[;|]", text) if re.search("[;|]", text) else text.split(",")
 
 

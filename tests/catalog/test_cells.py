@@ -148,6 +148,7 @@ def test_key(cell: object, mode: object, expected: str | None) -> None:
         ("pop, rock]", ["pop", "rock]"]),
         ("[]", []),
         ("[" * 5000 + "]" * 5000, []),
+        ("[" * 90 + '"a"' + "]" * 90, ["a"]),
         (["x", None, " y "], ["x", "y"]),
         (None, []),
     ],
@@ -175,6 +176,13 @@ def test_lyrics_with_colons_are_no_bag_of_words() -> None:
 
 def test_a_bag_of_words_cannot_fill_the_memory() -> None:
     assert len(Cells().lyrics("a:999999 " * 999, bag=True) or "") <= 200_000
+
+
+@pytest.mark.parametrize("depth", range(400, 1000, 50))
+def test_lists_in_lists_end_no_process(depth: int):
+    """How deep Python goes depends on its version and on who calls."""
+    assert isinstance(Cells().items("[" * depth + "1" + "]" * depth), list)
+    assert isinstance(Cells().items('[{"a":' * depth + "1" + "}]" * depth), list)
 
 
 def test_artist_lists_are_joined_and_names_in_brackets_stay() -> None:

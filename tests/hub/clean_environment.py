@@ -72,7 +72,8 @@ def _links() -> Path:
             for package in known.values():
                 for name in {file.parts[0] for file in package.files or ()} - {"..", "__pycache__"}:
                     source = Path(str(package.locate_file(name)))
-                    if source.exists():
+                    # packages for GPUs share a folder, which no processor needs
+                    if source.exists() and not (folder / name).exists():
                         (folder / name).symlink_to(source)
     return folder
 
