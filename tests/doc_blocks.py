@@ -10,6 +10,7 @@ CARDS = ROOT / "talkplay_hf" / "hub" / "cards"
 PAGES = (
     *(ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "CHANGELOG", "SECURITY")),
     ROOT / "space" / "README.md",
+    ROOT / "tests" / "README.md",
     *sorted((ROOT / "recipes").rglob("*.md")),
 )
 _BLOCK = re.compile(r"^(`{3,})([^\n`]*)\n(.*?)^\1[ ]*$", re.DOTALL | re.MULTILINE)

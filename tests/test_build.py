@@ -121,6 +121,9 @@ def test_a_catalog_folder_builds_too(world_folder: Path, tmp_path: Path):
 def test_a_missing_source_is_refused(tmp_path: Path):
     with pytest.raises(InputError, match=r"gone\.csv"):
         build(tmp_path / "gone.csv", tmp_path / "out")
+    (tmp_path / "songs.csv").write_text("title,artist\nA,B\n")
+    with pytest.raises(InputError, match=r"lists\.csv: no such file"):
+        build(tmp_path / "songs.csv", tmp_path / "out", playlists=tmp_path / "lists.csv")
     assert not (tmp_path / "out").exists()
 
 

@@ -40,7 +40,7 @@ def test_a_catalog_comes_back_without_its_clips(
     assert "license: cc0-1.0" in hub.files(REPO, "dataset")[files.CARD].decode()
 
 
-def test_a_catalog_comes_back_with_its_clips(
+def test_a_catalog_comes_back_with_its_clips_or_not_at_all(
     hub: Any, audio_world: Catalog, tmp_path: Path
 ) -> None:
     root = audio_world.root
@@ -50,6 +50,10 @@ def test_a_catalog_comes_back_with_its_clips(
     clips = {path.relative_to(root): path.read_bytes() for path in root.glob("audio/*")}
     assert clips == {path.relative_to(back): path.read_bytes() for path in back.glob("audio/*")}
     assert Catalog.load(back).fingerprint == audio_world.fingerprint
+    hub.put(REPO, {files.PLAYLISTS: None}, "dataset")
+    with pytest.raises(HubError, match=rf"{files.PLAYLISTS}: cannot be copied \(No such file"):
+        pull(REPO, tmp_path / "out", audio=True)
+    assert not (tmp_path / "out").exists()
 
 
 def test_clips_can_be_left_on_the_hub(hub: Any, audio_world: Catalog, tmp_path: Path) -> None:
@@ -196,6 +200,14 @@ def test_only_a_catalog_has_audio(hub: Any, tokenizer_folder: Path, tmp_path: Pa
     push(tokenizer_folder, REPO)
     with pytest.raises(InputError, match="only a catalog has audio"):
         pull(REPO, tmp_path / "out", audio=True)
+    assert not (tmp_path / "out").exists()
+
+
+def test_only_a_model_has_weights_to_leave_out(hub: Any, tmp_path: Path) -> None:
+    manifest = b'{"kind": "catalog", "format_version": 1, "files": {}}'
+    hub.put(REPO, {files.MANIFEST: manifest}, "dataset")
+    with pytest.raises(InputError, match="holds a catalog, which has no weights to leave out"):
+        pull(REPO, tmp_path / "out", weights=False)
     assert not (tmp_path / "out").exists()
 
 

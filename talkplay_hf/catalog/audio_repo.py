@@ -64,7 +64,10 @@ def pack_audio(folder: str | Path, out: str | Path) -> int:
     folder = Path(folder)
     manifest = files.read_manifest(folder, KIND)
     if PACKED in manifest:
-        raise ArtifactError(f"{folder}: is packed already")
+        raise ArtifactError(
+            f"{folder}: is packed already, as it lies on the Hub; unpack it with "
+            "talkplay_hf.catalog.audio_repo.unpack_audio"
+        )
     with files.staged_folder(out, KIND) as aside:
         # neither bytes nor ids repeat, and their bounds tell nothing
         options = {"use_dictionary": False, "write_statistics": False}
@@ -165,11 +168,11 @@ def _groups(folder: Path) -> Iterator[list[dict[str, Any]]]:
             if path is None:
                 continue
             try:
+                if path.stat().st_size > _LARGEST:
+                    raise InputError(f"{path}: has 2 GiB or more, which no row can hold; cut it")
                 sound = path.read_bytes()
             except OSError as error:
                 raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-            if len(sound) > _LARGEST:
-                raise InputError(f"{path}: has 2 GiB or more, which no row can hold")
             if rows and (held + len(sound) > GROUP_BYTES or len(rows) == GROUP_ROWS):
                 yield rows
                 rows, held = [], 0

@@ -136,7 +136,7 @@ def read_slice(path: str | Path) -> Slice:
     try:
         raw = path.read_bytes()
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({first_line(error)})") from None
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
     return _Reader(path, raw).read()
 
 

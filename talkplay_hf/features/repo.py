@@ -57,13 +57,21 @@ def pack_features(folder: str | Path, out: str | Path) -> None:
     folder = Path(folder)
     manifest = files.read_manifest(folder, KIND)
     if PACKED in manifest:
-        raise ArtifactError(f"{folder}: is packed already")
+        raise ArtifactError(
+            f"{folder}: is packed already, as it lies on the Hub; unpack it with "
+            "talkplay_hf.features.repo.unpack_features"
+        )
     track_ids, modalities = load_features(folder)
     named: dict[str, str] = manifest["files"]
     with files.staged_folder(out, KIND) as aside:
         tables: list[Path] = []
         for modality, made in modalities.items():
-            name = _file(modality)
+            name, width = _file(modality), made.vectors.shape[1]
+            if not 0 < width <= MOST_DIMENSIONS:
+                raise ArtifactError(
+                    f"{folder / name}: has vectors of {width} dimensions; 1 to {MOST_DIMENSIONS} "
+                    "can be packed"
+                )
             sha = _pack(aside, modality, track_ids, made)
             if sha != named.get(name):
                 check_hash(folder / name, named.get(name), folder)
@@ -105,8 +113,6 @@ def _file(modality: str) -> str:
 def _pack(folder: Path, modality: str, track_ids: list[str], made: ModalityVectors) -> str:
     """Write one table; return the SHA-256 of the vectors file that will come out of it."""
     shape = made.vectors.shape
-    if not 0 < shape[1] <= MOST_DIMENSIONS:
-        raise ArtifactError(f"{_file(modality)}: vectors of {shape[1]} dimensions cannot be packed")
     schema = pa.schema([("track_id", pa.string()), ("vector", pa.list_(pa.float32(), shape[1]))])
 
     def written(writer: shards.TableWriter) -> Iterator[np.ndarray]:

@@ -65,7 +65,14 @@ class Processes:
             # without a GPU the processes stay apart unless told that they are on the CPU;
             # one of them may fit a whole-catalogue encoder for hours while the others wait
             on_cpu = device == "cpu" or not torch.cuda.is_available()
-            self._state = PartialState(cpu=on_cpu, timeout=timedelta(days=7))
+            try:
+                self._state = PartialState(cpu=on_cpu, timeout=timedelta(days=7))
+            except ValueError as error:  # WORLD_SIZE alone, as a job scheduler may leave it
+                raise ConfigError(
+                    f"the environment speaks of {started} processes, which cannot meet "
+                    f"({first_line(error)}); start them with `accelerate launch`, or unset "
+                    "WORLD_SIZE"
+                ) from None
             if self.count != started:
                 raise ConfigError(
                     f"{started} processes were started but {self.count} found each other; start "

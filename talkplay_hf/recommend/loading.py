@@ -106,13 +106,10 @@ def load_tokenizer(name: str | Path, **kwargs: Any) -> TalkPlayTokenizer:
 
     Raises:
         ArtifactError: If it cannot be loaded.
+        InputError: If it is no folder and cannot be the name of a repository.
     """
-    try:
+    with reading(Path(name), "the tokenizer"):
         tokenizer: TalkPlayTokenizer = TalkPlayTokenizer.from_pretrained(str(name), **kwargs)
-    except (OSError, ValueError) as error:
-        raise ArtifactError(
-            f"the tokenizer {str(name)!r} cannot be loaded: {first_line(error)}"
-        ) from None
     return tokenizer
 
 

@@ -201,13 +201,15 @@ def read_token_catalog(path: str | Path) -> tuple[Catalog, np.ndarray]:
         `[n, modalities]`.
 
     Raises:
-        ArtifactError: If the file is damaged or has no codes.
+        ArtifactError: If the file is damaged, or has no codes or no tracks.
     """
     try:
         # `pq.read_table`, `np.asarray` of an Arrow array and `empty_table` would each import a
         # large package first, which takes longer than all the rest
         with pq.ParquetFile(path) as file:
             table = file.read([name for name in file.schema_arrow.names if name != KNOWN])
+        if not len(table):
+            raise ArtifactError(f"{path}: has no tracks")
         column = table[CODES].combine_chunks()
         # neither numbers with nulls in them, nor fractions, nor text
         found = np.from_dlpack(column.flatten())
@@ -237,8 +239,6 @@ def read_fitting_catalog(path: str | Path, sizes: Sequence[int]) -> tuple[Catalo
         catalog, codes = read_token_catalog(path)
     except InputError as error:
         raise ArtifactError(f"{path}: {error}") from None
-    if not len(catalog):
-        raise ArtifactError(f"{path}: has no tracks")
     if codes.shape[1] != len(sizes):
         raise ArtifactError(f"{path}: has {codes.shape[1]} codes a track, not {len(sizes)}")
     if ((codes < 0) | (codes >= np.asarray(sizes))).any():
@@ -255,13 +255,18 @@ def read_known_codes(path: str | Path, codes: np.ndarray) -> np.ndarray:
     Raises:
         ArtifactError: If the column is damaged.
     """
-    if KNOWN not in pq.read_schema(path).names:
-        return np.ones(codes.shape, dtype=bool)
-    column = pq.read_table(path, columns=[KNOWN])[KNOWN].combine_chunks()
-    flat = column.flatten().to_numpy(zero_copy_only=False)
-    if flat.size != codes.size:
-        raise ArtifactError(f"{path}: {KNOWN} does not fit {CODES}")
-    return np.asarray(flat.reshape(codes.shape).astype(bool))
+    try:
+        if KNOWN not in pq.read_schema(path).names:
+            return np.ones(codes.shape, dtype=bool)
+        column = pq.read_table(path, columns=[KNOWN])[KNOWN].combine_chunks()
+    except (pa.ArrowException, OSError) as error:
+        raise ArtifactError(f"{path}: cannot be read ({first_line(error)})") from None
+    lists = pa.types.is_list(column.type) or pa.types.is_fixed_size_list(column.type)
+    flat = column.flatten() if lists else column
+    if not pa.types.is_boolean(flat.type) or len(flat) != codes.size:
+        raise ArtifactError(f"{path}: {KNOWN} is not one true or false for each of {CODES}")
+    known = flat.to_numpy(zero_copy_only=False)
+    return np.asarray(known.reshape(codes.shape).astype(bool))
 
 
 def load_centroids(path: str | Path) -> dict[str, np.ndarray]:

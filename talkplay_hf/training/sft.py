@@ -22,7 +22,13 @@ from transformers.integrations import (
 )
 from trl import ModelConfig, SFTConfig, SFTTrainer
 
-from talkplay_hf.errors import ArtifactError, ConfigError, MissingExtraError, first_line
+from talkplay_hf.errors import (
+    ArtifactError,
+    ConfigError,
+    MissingExtraError,
+    TalkPlayError,
+    first_line,
+)
 from talkplay_hf.hub import files
 from talkplay_hf.hub.cards import write_card
 from talkplay_hf.hub.held import held
@@ -189,7 +195,9 @@ def load_tokenizer(folder: str) -> TalkPlayTokenizer:
         )
     try:
         tokenizer: TalkPlayTokenizer = TalkPlayTokenizer.from_pretrained(folder)
-    except (OSError, ValueError) as error:
+    except TalkPlayError:
+        raise
+    except Exception as error:  # of any kind: the tokenizers library raises plain ones
         first = first_line(error)
         raise ArtifactError(f"{folder}: the tokenizer cannot be loaded: {first}") from None
     # they are copied into the model folder at the end of the training
@@ -197,7 +205,9 @@ def load_tokenizer(folder: str) -> TalkPlayTokenizer:
     try:
         continuation_frame(tokenizer)
     except (TemplateError, ValueError, TypeError, LookupError) as error:
-        first = first_line(error)
+        # what NumPy says where no block is found would help nobody
+        silent = isinstance(error, IndexError)
+        first = "it writes no music tokens" if silent else first_line(error)
         raise ArtifactError(f"{folder}: the chat template cannot be used: {first}") from None
     return tokenizer
 

@@ -36,7 +36,8 @@ class TalkPlayTrainer(SFTTrainer):  # type: ignore[misc]
         kwargs: Those of `SFTTrainer`. Rows need the column `part`, one value of `PARTS` a token.
 
     Raises:
-        ConfigError: If the recipe asks for a loss that is not plain cross-entropy.
+        ConfigError: If the recipe asks for a loss that is not plain cross-entropy, or metrics are
+            to be made from logits.
     """
 
     data_collator: Collator
@@ -54,6 +55,8 @@ class TalkPlayTrainer(SFTTrainer):  # type: ignore[misc]
         self._first_music = tokenizer.config.base_vocab_size
         # by mode: sums and counts of the cross-entropy by part, then by kind
         self._sums: dict[str, torch.Tensor] = {}
+        if kwargs.get("compute_metrics") is not None:
+            raise ConfigError("metrics from logits are not supported; leave compute_metrics out")
         super().__init__(processing_class=tokenizer, **kwargs)
         if self.aux_loss_enabled or self.label_smoother is not None or self.args.loss_type != "nll":
             raise ConfigError(
@@ -76,7 +79,7 @@ class TalkPlayTrainer(SFTTrainer):  # type: ignore[misc]
     ) -> torch.Tensor:
         """The mean cross-entropy of the labels, as `SFTTrainer.compute_loss` gives it."""
         if return_outputs:
-            raise ConfigError("metrics from logits are not supported; leave compute_metrics out")
+            raise ConfigError("predictions from logits are not supported; call evaluate instead")
         mode = "train" if self.model.training else "eval"
         inputs = dict(inputs)
         parts = inputs.pop("part")[:, 1:]

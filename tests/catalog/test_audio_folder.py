@@ -130,6 +130,7 @@ def test_playlist_files_of_all_kinds_are_read(tmp_path: Path) -> None:
     (music / "empty.m3u").write_text("#EXTM3U\n")
     (music / "broken.xspf").write_text("<playlist>")
     (music / "binary.m3u").write_bytes(b"\x00\x01")
+    (music / "moved.m3u").symlink_to("nowhere")
     report, catalog = run(tmp_path)
     assert lists(catalog) == {
         "My mix": ("m3u", ["é & b", "three"]),
@@ -138,9 +139,11 @@ def test_playlist_files_of_all_kinds_are_read(tmp_path: Path) -> None:
         "Four": ("xspf", ["two", "é & b"]),
     }
     assert (report.unknown_playlist_tracks, report.duplicate_pairs) == (2, 1)
-    assert (report.dropped_playlists, report.rejects) == (1, 2)
+    assert (report.dropped_playlists, report.rejects) == (1, 3)
     rejected = pq.read_table(tmp_path / "out" / "rejects.parquet").to_pylist()
-    assert [json.loads(one["record"])["file"] for one in rejected] == ["binary.m3u", "broken.xspf"]
+    found = {json.loads(one["record"])["file"]: one["reason"] for one in rejected}
+    assert list(found) == ["binary.m3u", "broken.xspf", "moved.m3u"]
+    assert found["moved.m3u"] == "the file cannot be read (No such file or directory)"
 
 
 def test_absolute_paths_lead_into_a_folder_that_is_named_by_a_link(tmp_path: Path) -> None:

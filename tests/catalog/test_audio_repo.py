@@ -2,7 +2,6 @@
 
 import io
 import json
-import shutil
 import wave
 from pathlib import Path
 
@@ -117,6 +116,31 @@ def test_a_catalog_without_clips_is_refused(world_folder: Path, tmp_path: Path) 
     assert not (tmp_path / "repo").exists()
 
 
+def test_what_is_packed_already_is_refused(tmp_path: Path) -> None:
+    pack_audio(catalog_with(tmp_path / "catalog", a="audio/a.wav"), tmp_path / "repo")
+    with pytest.raises(ArtifactError, match=r"repo: is packed already, .*unpack it with"):
+        pack_audio(tmp_path / "repo", tmp_path / "again")
+    assert not (tmp_path / "again").exists()
+
+
+def test_a_clip_that_no_row_can_hold_or_no_disk_gives_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = catalog_with(tmp_path / "catalog", a="audio/a.wav", b="audio/b.wav")
+    with (folder / "audio" / "b.wav").open("r+b") as clip:
+        clip.truncate(2 << 30)  # takes no room on the disk, and is not read
+    with pytest.raises(InputError, match=r"b\.wav: has 2 GiB or more"):
+        pack_audio(folder, tmp_path / "repo")
+
+    def failing(path: Path) -> bytes:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(Path, "read_bytes", failing)
+    with pytest.raises(InputError, match=r"a\.wav: cannot be read \(Input/output error\)"):
+        pack_audio(folder, tmp_path / "repo")
+    assert not (tmp_path / "repo").exists()
+
+
 @pytest.mark.parametrize(
     "name",
     [
@@ -157,12 +181,19 @@ def test_another_table_of_clips_is_refused(tmp_path: Path) -> None:
         unpack_audio(tmp_path / "repo", tmp_path / "back")
 
 
-def test_clips_of_unknown_tracks_are_refused(tmp_path: Path) -> None:
+def test_clips_of_unknown_tracks_and_other_columns_are_refused(tmp_path: Path) -> None:
     pack_audio(catalog_with(tmp_path / "one", a="audio/a.wav"), tmp_path / "repo")
     pack_audio(catalog_with(tmp_path / "two", b="audio/b.wav"), tmp_path / "other")
-    shutil.copy(tmp_path / "other" / "audio.parquet", tmp_path / "repo" / "audio.parquet")
-    manifest = json.loads((tmp_path / "repo" / files.MANIFEST).read_text())
-    manifest["packed"] = {"audio.parquet": files.sha256_file(tmp_path / "repo" / "audio.parquet")}
-    files.write_json(tmp_path / "repo" / files.MANIFEST, manifest)
-    with pytest.raises(ArtifactError, match="'b' has no clip"):
-        unpack_audio(tmp_path / "repo", tmp_path / "back")
+    table, manifest = tmp_path / "repo" / "audio.parquet", tmp_path / "repo" / files.MANIFEST
+    facts = json.loads(manifest.read_text())
+    others = shards.read_table(tmp_path / "other", "audio")
+    for rows, message in (
+        (others, "'b' has no clip"),
+        (others.drop_columns("track_id"), "has not the columns track_id and audio"),
+    ):
+        table.unlink()
+        shards.write_table(tmp_path / "repo", "audio", rows)
+        facts["packed"] = {"audio.parquet": files.sha256_file(table)}
+        files.write_json(manifest, facts)
+        with pytest.raises(ArtifactError, match=message):
+            unpack_audio(tmp_path / "repo", tmp_path / "back")

@@ -306,16 +306,17 @@ def test_a_part_of_another_slice_or_a_damaged_one_is_made_again(tmp_path: Path):
         if what == "merging":
             raise KeyboardInterrupt
 
-    for first in (0, 1000):
+    for first in (0, 1000, 2000):
         write_slice(tmp_path / "mpd", [playlist(first, name="old")], first)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, progress=fail)
     work = tmp_path / ".out.parts"
     write_slice(tmp_path / "mpd", [playlist(0, name="new")], 0)
     (work / "mpd.slice.1000-1999.json" / "part.json").write_text('{"sha256": ')
+    (work / "mpd.slice.2000-2999.json" / "part.json").write_text("[]")
     report, catalog = run(tmp_path)
-    assert catalog.playlists["name"].to_pylist() == ["new", "old"]
-    assert report.playlists == 2
+    assert catalog.playlists["name"].to_pylist() == ["new", "old", "old"]
+    assert report.playlists == 3
 
 
 def test_the_catalog_records_what_it_was_made_from_and_with(tmp_path: Path):

@@ -2,6 +2,8 @@
 
 import json
 import re
+from collections.abc import Iterator
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from mpd_slices import LAST_DAY, playlist, track, write_slice
 
 from talkplay_hf.catalog.mpd import is_mpd, read_slice
 from talkplay_hf.catalog.mpd_import import import_mpd
-from talkplay_hf.errors import ArtifactError, InputError
+from talkplay_hf.errors import ArtifactError, InputError, TalkPlayError
 
 
 @pytest.mark.parametrize("date", [0, -5, 10**18, 10**30, LAST_DAY * 1000, "1509494400", 1.5, True])
@@ -115,7 +117,7 @@ def test_of_a_truncated_slice_the_whole_playlists_are_taken(tmp_path: Path):
     raw = (head + ", \n".join(texts) + "\n]}").encode()
     ends = [len((head + ", \n".join(texts[: n + 1])).encode()) for n in range(3)]
     path = tmp_path / "mpd.slice.0-999.json"
-    for cut in range(0, len(raw), 5):
+    for cut in (*range(0, len(raw), 5), len(raw) - 1):
         path.write_bytes(raw[:cut])
         found = read_slice(path)
         whole = sum(end <= cut for end in ends)
@@ -127,6 +129,7 @@ def test_of_a_truncated_slice_the_whole_playlists_are_taken(tmp_path: Path):
         if cut > len(head):
             byte = int(re.search(r"byte ([0-9]+)", reject.reason)[1])  # type: ignore[index]
             assert ([0, *ends][whole]) <= byte <= cut
+    assert reject.reason.startswith(f"the file ends early, at byte {len(raw) - 1}; ")
 
 
 def test_a_truncated_slice_does_not_stop_the_others(tmp_path: Path):
@@ -190,6 +193,13 @@ def test_a_folder_without_slices_is_refused_by_name(tmp_path: Path):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_folder_that_is_called_a_slice_is_named_once(tmp_path: Path):
+    (tmp_path / "mpd" / "mpd.slice.0-999.json").mkdir(parents=True)
+    with pytest.raises(InputError, match=r"999\.json: cannot be read \(Is a dir") as caught:
+        run(tmp_path)
+    assert str(caught.value).count("mpd.slice") == 1
+
+
 def test_slices_without_any_playlist_are_refused_with_the_first_reason(tmp_path: Path):
     write_slice(tmp_path / "mpd", [playlist(5, [])])
     with pytest.raises(InputError, match=r"no playlist that can be taken.*row 1.*playlist 5: has"):
@@ -206,6 +216,31 @@ def test_what_is_not_a_catalog_is_never_replaced(tmp_path: Path):
     with pytest.raises(InputError, match="would be replaced"):
         import_mpd(tmp_path / "mpd", tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mpd", "out"]
+
+
+class Ended:
+    """A pool of processes that are ended from outside when they should begin."""
+
+    def __init__(self, *_: object, **__: object) -> None: ...
+
+    def __enter__(self) -> "Ended":
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def map(self, *_: object) -> Iterator[Path]:
+        raise BrokenProcessPool
+
+
+def test_processes_that_are_ended_from_outside_say_what_to_try(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    for first in (0, 1000):
+        write_slice(tmp_path / "mpd", [playlist(first)], first)
+    monkeypatch.setattr("talkplay_hf.catalog.mpd_import.ProcessPoolExecutor", Ended)
+    with pytest.raises(TalkPlayError, match=r"with fewer than 2 workers: .*kept in (.*)") as caught:
+        import_mpd(tmp_path / "mpd", tmp_path / "out", workers=2)
+    assert Path(str(caught.value).rpartition(" ")[2]).is_dir()
 
 
 @pytest.mark.parametrize("options", [{"on_error": "ignore"}, {"workers": 0}])

@@ -15,6 +15,7 @@ from talkplay_hf.conversations.checks.answers import (
     judge_answer,
     messages_of,
 )
+from talkplay_hf.conversations.checks.reply_claims import ReplyReader
 from talkplay_hf.conversations.checks.text_leaks import find_leaks, telling_ids
 from talkplay_hf.conversations.checks.verdict import REASONS, Turn, Verdict
 from talkplay_hf.conversations.pieces import Piece
@@ -324,6 +325,106 @@ WRONG = (
 )  # fmt: skip
 
 
+FREE = {
+    HELLO: (
+        'It turns on "Like A River" for good.',
+        'I adore "the Long Road" for that.',
+        "It is Hello by the sea, Lionel.",
+        "It is Hello by night with Lionel.",
+        'Here is "Hello" by A Dele.',
+        "My mother's Home cooking beats all.",
+        'It is "Hello by Adele" again.',
+        'With its Hook "Night Falls" it wins.',
+        "Velvet; by Anna it goes.",
+        "There is hello by Lionel Richie.",
+        "Try Velvet anthem by Anna Lind.",
+        "Try Adele covers by Anna Lind.",
+        "Try Velvet halls haunted by Anna Lind.",
+        "Try the 80s by Anna Lind.",
+        "It is for Anna! Soul by Adele.",
+        "Try Arcade Fire by Anna Lind.",
+        "So am I by Anna Lind.",
+        "Hello - from the heart.",
+        "Home",
+        "It is Hello by the great",
+        'I feel at "home" now.',
+        "Hello (feat. Drake) by Adele is next.",
+        "this was made in 1985 by Anna Lind.",
+        "this is a gift of 1985 by Anna Lind.",
+        "this is a Classic by Anna Lind.",
+        "Hello - A Long Tale Of Seven Big Words",
+        'I hear "Billie Eilish"',
+        "It has Vocals performed by Anna Lind.",
+        "Try Velvet, a staircase by Anna Lind.",
+        "It is loud: here is home.",
+        "Try Velvet halls crying by Anna Lind.",
+        "It is like Home (a place) again.",
+    ),
+    SPRAWL: (
+        'It is "Mountain Beyond Mountains" again.',
+        'It is "SprawlII" again.',
+        'It is "Sprawl Iii" again.',
+    ),
+    HERE: ("Here I Am (feat. Drake) by Rick Ross is next.",),
+    HOME: ("Here is Home by The Zeros.",),
+}
+OTHERS = {
+    HELLO: (
+        'It turns on "A River" for good.',
+        'I adore "All-night Train" for that.',
+        'I adore "Road of Trials" for that.',
+        "Here is Hello by the amazing Lionel Richie.",
+        'Es kommt "Hello" von Lionel Richie.',
+        "I think Arcade Fire's Home beats all.",
+        "Well, Mountains Beyond Mountains soars.",
+        "Sprawl II delivers.",
+        'Here is "Una noche azul" for you.',
+        'Here is "Noche azul" for you.',
+        'There is a song called "all of it" somewhere.',
+        "It is best by night, and Velvet Staircase by Anna Lind is next.",
+        "Let's go with Velvet staircase by Anna Lind.",
+        "Try Velvet in a long night by Anna Lind.",
+        "Hello - Billie Eilish",
+        "Adele - Velvet Staircase",
+        "Velvet Staircase - Anna Lind",
+        'It is "Helloo" again.',
+        "Here is Hello by billie eilish.",
+        "Here is Hello by the great billie eilish.",
+        'Take "here i am" then.',
+        "It is for a bad guy, so I recommend Sprawl II.",
+        '"Hello" beats "Blue Rain".',
+        'It is "somewhere else" by Lionel Richie.',
+        "Sung by Adele at night, and Velvet Staircase by Anna Lind too.",
+        "Hello (feat. Drake) by Lionel Richie is next.",
+        "There is hello by Lionel, and Velvet Staircase by Anna Lind.",
+        "we hear the Velvet Staircase by Anna Lind.",
+        "we hear 1985 by Anna Lind.",
+        "it is loud - Adele. Velvet - Adele",
+        "Velvet Staircase - One Two Three Four Five Six",
+        '"Hello by Adele" beats "Blue Rain".',
+        'Her album "25" beats "Blue Rain".',
+        'It has "Hold Me Like A River" and "Blue Rain".',
+        'A "soft one" beats "Blue Rain".',
+        'It has "Sunday Best" soul and "Blue Rain".',
+        'The album "Night Falls" beats "Blue Rain".',
+        "Velvet; by Anna, and Velvet Staircase by Anna Lind.",
+        "Hello by Adele beats Velvet Staircase by Anna Lind.",
+        "It has Vocals performed by Adele, and Velvet Staircase by Anna Lind.",
+        "Hello - from the heart. Velvet - Adele",
+        "Hello - Adele. Velvet - Adele",
+        "Arcade Fire - Adele. Velvet - Adele",
+    ),
+    SPRAWL: (
+        "There is sprawl ii by Lionel Richie.",
+        "Sprawl II - Mountains Beyond Mountains. Velvet - Adele",
+        'It is "Mountains Beyond Oceans" again.',
+        '"SprawlII" beats "Blue Rain".',
+    ),
+    HERE: ("Here I Am (feat. Drake) by Lionel Richie is next.",),
+    HOME: ("Here is Home by The Beatles.",),
+}
+
+
 @pytest.mark.parametrize("reply", RIGHT)
 def test_a_reply_may_name_its_track_and_speak_freely(reply: str) -> None:
     assert reasons(answer(HELLO, SPRAWL, replies=(reply, REPLIES[1]))) == set()
@@ -332,6 +433,27 @@ def test_a_reply_may_name_its_track_and_speak_freely(reply: str) -> None:
 @pytest.mark.parametrize("reply", WRONG)
 def test_a_reply_that_names_another_track_is_refused(reply: str) -> None:
     assert reasons(answer(HELLO, SPRAWL, replies=(reply, REPLIES[1]))) == {"wrong_title"}
+
+
+def test_what_stands_around_a_name_tells_whether_it_is_a_title() -> None:
+    reader = ReplyReader(TRACKS.values())
+    for heard, replies in FREE.items():
+        assert {one: reader.wrong_name(one, [heard]) for one in replies} == dict.fromkeys(replies)
+    for heard, replies in OTHERS.items():
+        assert [one for one in replies if reader.wrong_name(one, [heard]) is None] == []
+
+
+def test_a_title_that_the_user_said_is_wrong_only_where_it_is_offered() -> None:
+    reader, said = ReplyReader(TRACKS.values()), ['I love "Purple Rain"']
+    point = '"Purple Rain" is a good point, so take a ballad.'
+    assert reader.wrong_name(point, [HELLO], said) is None
+    assert reader.wrong_name(point, [HELLO]) == "Purple Rain"
+    assert reader.wrong_name('Here is "Purple Rain" for you.', [HELLO], said) == "Purple Rain"
+    other = 'It has the "Purple Rain" drama, and "Blue Rain" too.'
+    assert reader.wrong_name(other, [HELLO], said) == "Blue Rain"
+    known = "If you like Mountains Beyond Mountains, take this."
+    assert reader.wrong_name(known, [HELLO], ["Mountains Beyond Mountains?"]) is None
+    assert reader.wrong_name(known, [HELLO]) == "Mountains Beyond Mountains"
 
 
 @pytest.mark.parametrize(

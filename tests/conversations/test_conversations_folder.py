@@ -168,6 +168,9 @@ def test_a_refused_answer_whose_reasons_are_not_known_is_kept_in_a_takedown(tmp_
     gone = remove_from_conversations(tmp_path / "talks", ["x"], tmp_path / "out", missing_ok=True)
     assert gone["quarantined"] == 0
     assert load_quarantine(tmp_path / "out") == [unknown]
+    with pytest.raises(InputError, match="no track ids were given"):
+        remove_from_conversations(tmp_path / "talks", [], tmp_path / "none")
+    assert not (tmp_path / "none").exists()
 
 
 def test_an_error_in_the_stream_leaves_the_old_folder_as_it_was(tmp_path: Path):

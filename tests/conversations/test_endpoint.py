@@ -12,7 +12,7 @@ from asking import CHAT, ask, ask_many, model_of
 from faulty_server import FaultyServer, answer, raw, status
 
 from talkplay_hf.conversations.llm.endpoint import EndpointModel, EndpointOptions, chat_url
-from talkplay_hf.conversations.llm.language_model import Answer
+from talkplay_hf.conversations.llm.language_model import Answer, NamedModel
 from talkplay_hf.errors import ConfigError, LanguageModelError, PromptRefusedError
 
 KEY = "sk-very-secret-0123456789"
@@ -226,6 +226,21 @@ def test_a_provider_that_does_not_exist_ends_the_run_before_any_request(monkeypa
     assert model.budget.calls == 0
 
 
+def test_a_hub_that_cannot_be_asked_for_a_provider_is_named(monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_mine")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:1")
+    model = EndpointModel(EndpointOptions("org/chat-model", provider="together", tries=1))
+    with pytest.raises(LanguageModelError, match="provider together: no connection to the Hub"):
+        ask(model)
+    assert model.budget.calls == 0
+
+
+def test_a_model_of_which_only_the_name_is_known_cannot_be_asked():
+    with pytest.raises(LanguageModelError, match=r"org/chat-model: .*cannot be asked"):
+        ask(NamedModel("org/chat-model", {}))
+
+
 @pytest.mark.parametrize(
     "bad",
     [
@@ -243,6 +258,7 @@ def test_a_provider_that_does_not_exist_ends_the_run_before_any_request(monkeypa
         {"temperature": -1},
         {"temperature": float("nan")},
         {"top_p": 1.5},
+        {"structured": "xml"},
         {"extra": {"messages": []}},
         {"extra": {"seed": 3}},
     ],

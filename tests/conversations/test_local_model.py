@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -180,6 +181,22 @@ def test_what_cannot_be_loaded_says_why(chat_model, tmp_path):
     config.write_text(json.dumps(values))
     with pytest.raises(LanguageModelError, match="no chat template"):
         model_of(bare)
+
+
+def test_a_device_that_is_not_there_is_named(chat_model):
+    with pytest.raises(LanguageModelError, match=r"tiny-chat: cannot be put on tpu9 .*another"):
+        model_of(chat_model, device="tpu9")
+
+
+def test_a_model_without_an_end_token_is_refused(chat_model, tmp_path):
+    endless = tmp_path / "endless"
+    shutil.copytree(chat_model, endless)
+    (endless / "generation_config.json").unlink()
+    for name in ("config.json", "tokenizer_config.json"):
+        values = json.loads((endless / name).read_text())
+        (endless / name).write_text(json.dumps(values | {"eos_token": None, "eos_token_id": None}))
+    with pytest.raises(LanguageModelError, match="endless: names no token that ends an answer"):
+        model_of(endless)
 
 
 @pytest.mark.parametrize(

@@ -173,13 +173,15 @@ def test_rows_that_cannot_be_used_are_counted(tmp_path: Path) -> None:
     good = first_set("a", IDS[0])
     robot = {**good, "cid": "r", "conversations": [{"role": "robot", "content": "hi"}]}
     early = {**good, "cid": "e", "conversations": good["conversations"][1:]}
-    rows = [good, good, robot, early, {**good, "cid": None}, {**good, "conversations": "text"}, 7]
+    mute = {**good, "cid": "m", "conversations": [{"role": "user", "content": " "}]}
+    text = {**good, "conversations": "text"}
+    rows = [good, good, robot, early, mute, {**good, "cid": None}, text, 7]
     source = jsonl(tmp_path / "one.jsonl", *rows)
     with source.open("a") as out:
         out.write('{"cid": "torn"\n')
     _, report = import_conversations(source, CATALOG)
     assert dict(report.dropped) == {
-        "duplicate_id": 1, "unknown_role": 1, "no_request": 1, "no_id": 1, "no_messages": 1,
+        "duplicate_id": 1, "unknown_role": 1, "no_request": 2, "no_id": 1, "no_messages": 1,
         "unreadable_row": 2,
     }  # fmt: skip
     assert report.rows == len(rows) + 1
@@ -222,6 +224,9 @@ def test_files_that_are_none_of_them_are_refused(tmp_path: Path) -> None:
         import_conversations(tmp_path / "notes.txt", CATALOG)
     with pytest.raises(InputError, match="title, artist"):
         import_conversations(jsonl(tmp_path / "x.jsonl", {"title": 1, "artist": 2}), CATALOG)
+    one = jsonl(tmp_path / "one.jsonl", first_set("a", IDS[0]))
+    with pytest.raises(InputError, match=r"one\.jsonl: no row has a track id .*and an artist"):
+        import_conversations(one, CATALOG, tracks=one)
     (tmp_path / "torn.parquet").write_bytes(b"PAR1 and then nothing")
     with pytest.raises(InputError, match=r"torn\.parquet"):
         import_conversations(tmp_path / "torn.parquet", CATALOG)

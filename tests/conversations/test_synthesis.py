@@ -215,6 +215,8 @@ def test_a_bad_answer_is_asked_again_with_what_was_wrong(run: Run):
     first, second = model.chats[:2]
     assert second[: len(first)] == first
     assert [message["role"] for message in second[len(first) :]] == ["assistant", "user"]
+    with pytest.raises(InputError, match="attempts is 0; a piece must be asked at least once"):
+        run.ask(model, attempts=0)
     [row, *_] = run.save(attempts=2) and load_quarantine(run.out)
     assert row["attempts"] == 2
     assert len(model.chats) == 2 * len(run.pieces)

@@ -154,6 +154,14 @@ def test_a_card_that_cannot_be_read_stays_as_it_is(tmp_path: Path, front: str) -
     assert path.read_bytes() == before
 
 
+def test_a_card_that_is_no_text_stays_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "README.md"
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(ArtifactError, match=r"README\.md: cannot be read \('utf-8' codec"):
+        add_results(tmp_path, report(), "CPCD")
+    assert path.read_bytes() == b"\xff\xfe"
+
+
 def test_a_report_without_the_model_and_a_name_without_letters_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no figures of the model"):
         eval_results({"ranking": {"bm25": {}}}, "CPCD")

@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 from encoded import catalog_of, encoded
+from scipy.io import wavfile
+from sharded_run import make_run
 
 from talkplay_hf.catalog.render import render_clip, write_wav
 from talkplay_hf.catalog.schema import Catalog, Track
 from talkplay_hf.errors import InputError
-from talkplay_hf.features.audio import Descriptors, clip_descriptors
+from talkplay_hf.features.audio import Descriptors, clip_descriptors, standardise
 from talkplay_hf.features.shards import ShardedRun
 from talkplay_hf.features.store import ModalityVectors
 
@@ -93,10 +95,19 @@ def broken_wav(path: Path, kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "kind",
-    ["header only", "text", "empty", "float samples", "silent", "too short", "folder", "gone"],
+    ("kind", "reason"),
+    [
+        ("header only", "is too short"),
+        ("text", "cannot be read as WAV"),
+        ("empty", "cannot be read as WAV"),
+        ("float samples", "cannot be read as WAV"),
+        ("silent", "is silent"),
+        ("too short", "is too short"),
+        ("folder", "cannot be read as WAV"),
+        ("gone", "no such audio file"),
+    ],
 )
-def test_a_clip_that_cannot_be_used_is_absent_and_named(kind: str, tmp_path: Path):
+def test_a_clip_that_cannot_be_used_is_absent_and_named(kind: str, reason: str, tmp_path: Path):
     for number in range(3):
         good_wav(tmp_path / f"{number}.wav", number)
     broken_wav(tmp_path / "3.wav", kind)
@@ -107,7 +118,22 @@ def test_a_clip_that_cannot_be_used_is_absent_and_named(kind: str, tmp_path: Pat
     assert np.isfinite(made.vectors).all()
     (failure,) = run.failures
     assert failure.row == 3
-    assert str(tmp_path / "3.wav") in failure.reason
+    assert failure.reason.startswith(f"{tmp_path / '3.wav'}: {reason}")
+
+
+@pytest.mark.parametrize(
+    ("rate", "sample", "reason"),
+    [
+        (2_000, 0.5, "a sample rate of 2000 Hz is too low; 4000 Hz are needed"),
+        (16_000, np.nan, "has samples that are not finite"),
+    ],
+)
+def test_sound_that_cannot_be_described_is_named(
+    rate: int, sample: float, reason: str, tmp_path: Path
+):
+    wavfile.write(tmp_path / "a.wav", rate, np.full(40_000, sample, dtype=np.float32))
+    with pytest.raises(InputError, match=rf"a\.wav: {reason}"):
+        clip_descriptors(tmp_path / "a.wav")
 
 
 def test_a_clip_that_was_cut_short_does_not_break_the_rest(tmp_path: Path):
@@ -157,6 +183,13 @@ def test_a_later_run_uses_the_columns_of_the_earlier_one():
     assert again.vectors.shape == (1, 1)
     with pytest.raises(InputError, match="energy"):
         audio_vectors(Catalog.from_tracks([Track("9", "T", "x")]), earlier=run.kept)
+
+
+def test_vectors_of_another_width_than_the_earlier_ones_are_refused(tmp_path: Path):
+    made = ModalityVectors(np.ones((2, 74), dtype=np.float32), np.ones(2, dtype=bool))
+    earlier = {"mean": np.zeros(112), "spread": np.ones(112)}
+    with pytest.raises(InputError, match=r"have 74 dimensions, those of the run .* have 112"):
+        standardise(made, make_run(tmp_path, 2, earlier=earlier))
 
 
 def test_a_later_run_listens_where_the_earlier_one_did(tmp_path: Path):

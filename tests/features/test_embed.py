@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import slow_lengths
+from saved_features import save_features
 
 from talkplay_hf.catalog.schema import MODALITIES, Catalog, Playlist, Track
 from talkplay_hf.catalog.splits import cold_tracks
@@ -24,7 +25,7 @@ from talkplay_hf.errors import ArtifactError, ConfigError, InputError, LeakageEr
 from talkplay_hf.features.embed import embed
 from talkplay_hf.features.fitted import check_fitted, fitted_on
 from talkplay_hf.features.shards import Processes
-from talkplay_hf.features.store import load_features
+from talkplay_hf.features.store import absent, load_features
 
 SCRIPT = Path(slow_lengths.__file__)
 WORDS = ["rain", "river", "sea", "sky", "night", "love", "dance", "guitar", "piano", "calm"]
@@ -96,6 +97,7 @@ def test_an_encoder_by_config_and_what_failed(tmp_path: Path):
         ({"config": {"audio": {"encoder": "clap", "clip_seconds": math.inf}}}, "must be finite"),
         ({"config": {"playlist": {"encoder": "item2vec", "window": True}}}, "int or str"),
         ({"config": {"playlist": {"encoder": "item2vec", "epochs": 0}}}, "at least 1"),
+        ({"config": {"playlist": {"encoder": "item2vec", "window": "all"}}}, "number or 'whole'"),
     ],
 )
 def test_a_mistake_in_the_options_shows_at_once(
@@ -211,6 +213,16 @@ def test_an_earlier_folder_whose_fitted_encoder_is_damaged_is_refused(
     with pytest.raises(ArtifactError, match=r"semantic\.encoder\.safetensors: is not the file"):
         embed(small(), tmp_path / "new", like=tmp_path / "old")
     assert [path.name for path in tmp_path.iterdir()] == ["old"]
+
+
+def test_a_folder_that_does_not_say_how_it_was_made_is_refused(tmp_path: Path):
+    made, absent_one = small(), absent(12)
+    save_features(tmp_path / "bare", made.track_ids, dict.fromkeys(MODALITIES, absent_one))
+    with pytest.raises(ArtifactError, match="bare: does not say how it was made; embed it again"):
+        embed(made, tmp_path / "new", like=tmp_path / "bare")
+    with pytest.raises(ArtifactError, match="bare: does not say how it was made; embed it again"):
+        check_fitted(tmp_path / "bare", made)
+    assert [path.name for path in tmp_path.iterdir()] == ["bare"]
 
 
 def test_an_empty_catalog_is_refused(tmp_path: Path):

@@ -66,6 +66,14 @@ def test_a_damaged_folder_is_refused(name: str, damage: str, tmp_path: Path):
         load_features(tmp_path / "features")
 
 
+@pytest.mark.parametrize("vectors", [np.zeros((4, 3)), np.zeros(4, dtype=np.float32)])
+def test_vectors_of_another_kind_or_shape_are_refused(vectors: np.ndarray, tmp_path: Path):
+    path = saved(tmp_path / "features") / "lyrics.safetensors"
+    save_file({"vectors": vectors, "present": np.ones(4, dtype=bool)}, path)
+    with pytest.raises(ArtifactError, match=r"lyrics\.safetensors: .* not F32 \[n, d\]"):
+        load_features(tmp_path / "features")
+
+
 @pytest.mark.parametrize("present", [2, 4, 5])
 def test_a_file_whose_rows_do_not_fit_is_refused(present: int, tmp_path: Path):
     path = saved(tmp_path / "features") / "lyrics.safetensors"

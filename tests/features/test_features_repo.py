@@ -114,10 +114,18 @@ def test_a_damaged_features_folder_is_not_packed(tmp_path: Path) -> None:
 
 def test_what_is_packed_or_unpacked_already_is_refused(tmp_path: Path) -> None:
     pack_features(small_folder(tmp_path / "in"), tmp_path / "repo")
-    with pytest.raises(ArtifactError, match=r"packed|no such file"):
+    with pytest.raises(ArtifactError, match=r"repo: is packed already, .*unpack it with"):
         pack_features(tmp_path / "repo", tmp_path / "again")
     with pytest.raises(ArtifactError, match="nothing to unpack"):
         unpack_features(tmp_path / "in", tmp_path / "back")
+
+
+def test_vectors_without_dimensions_are_not_packed(tmp_path: Path) -> None:
+    made = random_vectors(2, 0, np.ones(2, dtype=bool))
+    save_features(tmp_path / "in", ["a", "b"], dict.fromkeys(MODALITIES, made))
+    with pytest.raises(ArtifactError, match=r"in/playlist\.safetensors: has vectors of 0 dimens"):
+        pack_features(tmp_path / "in", tmp_path / "repo")
+    assert not (tmp_path / "repo").exists()
 
 
 def changed(change: Callable[[pa.Table], pa.Table]) -> Callable[[Path], None]:
@@ -150,6 +158,10 @@ def no_order(folder: Path) -> None:
     (folder / "track_ids.json").unlink()
 
 
+def no_list(folder: Path) -> None:
+    files.write_json(folder / "track_ids.json", {"t0": 0})
+
+
 def outside(folder: Path) -> None:
     manifest = json.loads((folder / files.MANIFEST).read_text())
     manifest["files"]["../stolen"] = "0" * 64
@@ -166,6 +178,7 @@ def outside(folder: Path) -> None:
         (changed(lambda table: of_width(table, 0)), "columns track_id and vector"),
         (changed(lambda table: of_width(table.slice(0, 0), (1 << 31) - 1)), "columns track_id"),
         (no_order, r"track_ids\.json: no such file"),
+        (no_list, r"track_ids\.json: is not a list of track ids"),
         (outside, "stolen"),
     ],
 )

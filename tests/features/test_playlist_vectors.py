@@ -15,6 +15,7 @@ from sharded_run import make_run
 from talkplay_hf.catalog.membership import Membership
 from talkplay_hf.catalog.schema import Catalog, Track
 from talkplay_hf.catalog.splits import cold_tracks
+from talkplay_hf.errors import MissingExtraError
 from talkplay_hf.features import cooccurrence
 from talkplay_hf.features.cooccurrence import PpmiSvd, in_pieces
 from talkplay_hf.features.encoders import Encoder
@@ -132,6 +133,12 @@ def test_item2vec_of_no_playlists_and_of_rare_tracks():
     rare = catalog([(["t0", "t1", "t2"], "train"), (["t0", "t1"], "train")])
     made = Item2Vec(dim=4, min_count=2).encode(rare, "playlist", run_of(rare))
     assert made.present.tolist() == [True, True] + [False] * 10
+
+
+def test_without_gensim_the_extra_is_named(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "gensim.models", None)
+    with pytest.raises(MissingExtraError, match=r"'item2vec' .*talkplay-hf\[features\]"):
+        Item2Vec().encode(catalog(TRAIN), "playlist", run_of(catalog(TRAIN)))
 
 
 SCRIPT = """

@@ -1,6 +1,7 @@
 """Text vectors of sentence-transformers models."""
 
 import importlib.util
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from sharded_run import make_run
 
 from talkplay_hf.catalog.schema import Catalog, Track
-from talkplay_hf.errors import ConfigError
+from talkplay_hf.errors import ConfigError, MissingExtraError
 from talkplay_hf.features.encoders import make_encoder
 from talkplay_hf.features.sentences import SentenceEncoder
 
@@ -100,6 +101,14 @@ def test_a_model_that_is_not_there_is_named(tmp_path: Path):
         make_encoder("lyrics", "sentence-transformers")
     with pytest.raises(ConfigError, match="float64"):
         SentenceEncoder("model", dtype="float64")
+
+
+def test_without_sentence_transformers_the_extra_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setitem(sys.modules, "sentence_transformers", None)
+    with pytest.raises(MissingExtraError, match=r"'sentence-transf.*talkplay-hf\[features\]"):
+        SentenceEncoder("model").encode(CATALOG, "lyrics", make_run(tmp_path, 4))
 
 
 def test_minilm_knows_which_texts_are_alike(tmp_path: Path):

@@ -1,11 +1,14 @@
 """Shards of an embedding run: resumed, damaged, mixed up, shared, and what fails in them."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from unittest.mock import patch
 
 import numpy as np
 import pytest
+from accelerate import PartialState
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
@@ -225,6 +228,11 @@ def test_an_encoder_that_loses_rows_is_refused(tmp_path: Path):
         make_run(tmp_path, N).map_tracks(TEXTS, lambda batch: lengths(batch)[1:], batch_size=3)
 
 
+def test_inputs_for_other_tracks_are_refused(tmp_path: Path):
+    with pytest.raises(InputError, match=f"semantic: 3 inputs for {N} tracks"):
+        make_run(tmp_path, N).map_tracks(TEXTS[:3], lengths)
+
+
 def test_a_fit_on_a_held_out_track_is_refused(tmp_path: Path):
     fit_on = np.ones(5, dtype=bool)
     fit_on[[2, 4]] = False
@@ -234,6 +242,25 @@ def test_a_fit_on_a_held_out_track_is_refused(tmp_path: Path):
     assert run.seen.sum() == 2
     with pytest.raises(LeakageError, match="2 held-out tracks, the first is 't2' in row 2"):
         run.keep({"mean": np.zeros(3)}, seen=np.ones(5, dtype=bool))
+
+
+@pytest.mark.parametrize(
+    ("alone", "message"),
+    [
+        (False, "speaks of 2 processes, .*unset WORLD_SIZE"),
+        (True, "2 processes were started but 1"),
+    ],
+)
+def test_processes_that_cannot_meet_are_refused(
+    alone: bool, message: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(PartialState, "_shared_state", {})
+    with patch.dict(os.environ):
+        if alone:  # this process has begun as the only one
+            PartialState(cpu=True)
+        os.environ["WORLD_SIZE"] = "2"
+        with pytest.raises(ConfigError, match=message):
+            Processes("cpu")
 
 
 def test_a_device_that_is_not_there_is_refused():

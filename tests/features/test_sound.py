@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from talkplay_hf.errors import ConfigError, InputError, MissingExtraError
-from talkplay_hf.features.sound import Clip, load_sound, windows
+from talkplay_hf.features.sound import Clip, import_librosa, load_sound, windows
 
 soundfile = pytest.importorskip("soundfile")
 
@@ -155,6 +155,16 @@ def test_without_the_packages_the_extra_is_named(tmp_path: Path, monkeypatch: py
     soundfile.write(tmp_path / "a.wav", tone(2, 16_000), 16_000)
     monkeypatch.setitem(sys.modules, "soxr", None)
     with pytest.raises(MissingExtraError, match=r"talkplay-hf\[audio\]"):
+        load_sound(tmp_path / "a.wav", 16_000)
+    monkeypatch.setitem(sys.modules, "librosa", None)
+    with pytest.raises(MissingExtraError, match=r"rhythm needs librosa: .*talkplay-hf\[audio\]"):
+        import_librosa("rhythm needs")
+
+
+def test_without_another_decoder_a_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "audioread", None)
+    (tmp_path / "a.wav").write_bytes(b"no sound here " * 100)
+    with pytest.raises(InputError, match=r"a\.wav: cannot be decoded \(.+\)"):
         load_sound(tmp_path / "a.wav", 16_000)
 
 

@@ -144,6 +144,7 @@ def test_a_file_of_strangers_leaves_the_modality_missing(tmp_path: Path):
         ("mapping.safetensors", "track ids are not a list of texts"),
         ("mask.npz", r"`present` is \[\], not \[9\]"),
         ("complex.npy", "vectors are complex64, not numbers"),
+        ("whole.safetensors", "vectors are I64; write them as F32"),
     ],
 )
 def test_a_file_that_does_not_fit_is_refused_by_name(name: str, complaint: str, tmp_path: Path):
@@ -181,6 +182,8 @@ def test_a_file_that_does_not_fit_is_refused_by_name(name: str, complaint: str, 
         np.savez(path, vectors=VECTORS, present=np.array(True))
     elif name == "complex.npy":
         np.save(path, VECTORS.astype(np.complex64))
+    elif name == "whole.safetensors":
+        save_file({"vectors": VECTORS.astype(np.int64)}, path)
     with pytest.raises(InputError, match=complaint) as caught:
         read(path)
     assert name in str(caught.value)

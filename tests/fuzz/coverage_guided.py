@@ -82,9 +82,9 @@ def playlists(raw: bytes) -> None:
 
 
 def shared(raw: bytes) -> None:
-    for read in (sharing.from_json, lambda one, has: sharing.from_link(text_of(one), has)):
+    for read in (sharing.from_json, lambda one: sharing.from_link(text_of(one))):
         try:
-            read(raw, lambda track_id: track_id == "t")
+            read(raw)
         except RefusedError:
             continue
 

@@ -181,6 +181,13 @@ def test_a_folder_without_a_manifest_is_refused_by_name(tmp_path: Path) -> None:
         files.read_manifest(tmp_path, "catalog")
 
 
+def test_only_the_manifest_of_a_tokenizer_or_model_is_written_anew(tmp_path: Path) -> None:
+    before = files.write_manifest(tmp_path, "features", {})
+    with pytest.raises(ArtifactError, match="is not a tokenizer or model folder"):
+        files.refresh_manifest(tmp_path)
+    assert files.read_manifest(tmp_path, "features") == before
+
+
 @pytest.mark.parametrize("version", [0, files.FORMAT_VERSION + 1, None, "1"])
 def test_another_format_version_is_refused_by_name(tmp_path: Path, version: object) -> None:
     files.write_manifest(tmp_path, "catalog", {})

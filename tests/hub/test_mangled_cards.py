@@ -212,6 +212,14 @@ def test_files_that_are_no_json_cost_no_card(tmp_path: Path, damage: bytes) -> N
     checked(tmp_path, ModelCard)
 
 
+def test_a_file_that_is_too_large_costs_what_it_says_alone(tmp_path: Path) -> None:
+    write(tmp_path / "talkplay_config.json", CONFIG)
+    with (tmp_path / "examples.json").open("wb") as handle:
+        handle.truncate(65 << 20)
+    with pytest.warns(UserWarning, match=r"without what examples\.json says .*too large"):
+        assert is_ours(card(tmp_path))
+
+
 @pytest.mark.parametrize(
     "front",
     ["model-index: 3", "model-index:\n- results: wrong", "tags: {a", "- a", "license: [1]",

@@ -14,6 +14,7 @@ from talkplay_hf.hub import files
 from talkplay_hf.hub.needed import MODEL, NEEDED, TOKENIZER
 from talkplay_hf.hub.pull import fetch, kind_of, pull_folder
 from talkplay_hf.hub.push import push_folder
+from talkplay_hf.hub.verify import REQUIRED
 
 REPO = "me/songs"
 UNNEEDED = {
@@ -382,6 +383,17 @@ def test_another_kind_is_refused(hub, tmp_path):
     hub.put("me/other", {"x.parquet": b"x"}, "dataset")
     with pytest.raises(ArtifactError, match="holds nothing of ours"):
         pull_folder("me/other", tmp_path / "out", kind="catalog")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_model_without_what_it_needs_is_told(hub, tmp_path):
+    whole = dict.fromkeys(REQUIRED["model"], b"{}")
+    hub.put("me/model", {**whole, "pytorch_model.bin": b"\x80"})
+    with pytest.raises(HubError, match="me/model: has no weights as safetensors"):
+        pull_folder("me/model", tmp_path / "out", kind="model")
+    hub.put("me/model", {"model.safetensors": b"w", "tokenizer.json": None})
+    with pytest.raises(HubError, match=r"me/model: .* has no tokenizer\.json"):
+        pull_folder("me/model", tmp_path / "out", kind="model")
     assert not (tmp_path / "out").exists()
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from loopback import LoopbackHub
+from loopback_http import json_reply
 from small_folders import CARD, EDITED, SONGS, contents_of, make_folder
 
 from talkplay_hf.errors import ArtifactError, HubError, InputError, TalkPlayError
@@ -319,6 +320,17 @@ def test_without_a_token_one_is_told_to_log_in(hub, folder):
     with pytest.raises(HubError, match=r"token.*hf auth login"):
         push(folder, token="hf_wrong")
     assert not hub.repos
+
+
+def test_a_hub_that_names_no_commit_is_told(hub, folder):
+    def nameless(reply):
+        facts = json.loads(reply.body)
+        return json_reply({key: value for key, value in facts.items() if key != "sha"})
+
+    push(folder)
+    hub.fault("GET", "/api/datasets/", edit=nameless)
+    with pytest.raises(HubError, match="does not say which commit it is at; try again"):
+        push(folder)
 
 
 def test_offline_a_push_says_so(hub, folder, monkeypatch):

@@ -454,7 +454,7 @@ def with_codes(codes: pa.Array) -> Callable[[pa.Table], pa.Table]:
         (lambda table: table.drop_columns("codes"), "codes"),
         (lambda table: table.drop_columns("track_id"), "track_id"),
         (lambda table: pa.concat_tables([table, table]), "stands twice"),
-        (lambda table: table.slice(0, 0), "cannot be read|no tracks"),
+        (lambda table: table.slice(0, 0), "has no tracks"),
         (with_codes(pa.array([[999] * 5] * 60)), "beyond the codebooks"),
         (with_codes(pa.array([[-1] * 5] * 60)), "beyond the codebooks"),
         (with_codes(pa.array([[0] * 4] * 60)), "4 codes a track"),
@@ -470,4 +470,4 @@ def test_a_catalogue_that_does_not_fit_is_named(
     (folder / files.CATALOG_INDEX).unlink()
     change_catalog(folder, change)
     message = refused(folder, files.TOKEN_CATALOG)
-    assert any(part in message for part in told.split("|"))
+    assert told in message

@@ -324,6 +324,16 @@ def test_the_prompt_is_that_of_the_recommender(served: ServedModel, recommender:
 def test_a_folder_that_is_no_model_is_refused(tmp_path: Path):
     with pytest.raises(ArtifactError, match="no such folder"):
         ServedModel.from_pretrained(tmp_path / "nothing")
+    with pytest.raises(InputError, match="'no repo': not the name of a Hub repo"):
+        ServedModel.from_pretrained("no repo")
+    (tmp_path / "tokenizer.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(ArtifactError, match=f"^{tmp_path}: the tokenizer cannot be used"):
+        ServedModel.from_pretrained(tmp_path)
+
+
+def test_an_answer_that_is_no_text_is_refused(served: ServedModel):
+    with pytest.raises(InputError, match="answer None: must be text"):
+        served.read_text(None)  # type: ignore[arg-type]
 
 
 def test_half_of_a_surrogate_pair_in_an_answer_is_read(served: ServedModel):

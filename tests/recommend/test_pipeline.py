@@ -153,6 +153,9 @@ def test_what_cannot_be_loaded_is_one_clear_error(
         pipeline(TASK, model=tiny_model, tokenizer=str(tmp_path / "nowhere"), device="cpu")
     with pytest.raises(ArtifactError, match=r"TalkPlayTokenizer\.from_pretrained"):
         pipeline(TASK, model=LlamaForCausalLM(tiny_model.config), device="cpu")
+    given = {"output_loading_info": True}
+    with pytest.raises(ArtifactError, match="output_loading_info: cannot be given here"):
+        pipeline(TASK, model=str(model_folder), device="cpu", model_kwargs=given)
     plain = tmp_path / "plain"
     tiny_model.save_pretrained(plain)
     for name in ("tokenizer.json", "tokenizer_config.json"):

@@ -18,6 +18,8 @@ from talkplay_hf import __version__
 from talkplay_hf.cli import main
 from talkplay_hf.errors import ArtifactError, HubError, InputError
 from talkplay_hf.hub import files
+from talkplay_hf.hub import space as hub_space
+from talkplay_hf.hub import wheel as hub_wheel
 from talkplay_hf.hub.cards.seal import is_ours
 from talkplay_hf.hub.space import page_folder, push_space, write_space
 from talkplay_hf.hub.wheel import wheel_name, write_wheel
@@ -134,6 +136,8 @@ def test_what_cannot_be_used_is_said_before_anything_is_written(
         write_space([str(model)], out, audio=[str(world_folder)])
     with pytest.raises(InputError, match="is not a catalog folder"):
         write_space([str(model)], out, audio=[str(model)])
+    with pytest.raises(InputError, match=r"c: more places of clips than models"):
+        write_space([str(model)], out, audio=["datasets/a/b", "c"])
     with pytest.raises(InputError, match="hardware 'mainframe'"):
         write_space([str(model)], out, hardware="mainframe")
     with pytest.raises(ArtifactError, match=r"has no config\.json"):
@@ -254,6 +258,23 @@ def test_an_installed_package_makes_the_same_wheel_of_itself(tmp_path: Path):
     command = [sys.executable, "-I", "-S", "-c", code]
     subprocess.run([*command, tmp_path / "installed", tmp_path / "again"], check=True)
     assert (tmp_path / "again" / wheel.name).read_bytes() == wheel.read_bytes()
+
+
+def test_an_installation_that_lacks_a_part_makes_no_space(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    package = tmp_path / "talkplay_hf"
+    for module in (hub_space, hub_wheel):
+        monkeypatch.setattr(module, "PACKAGE", package)
+    with pytest.raises(InputError, match="the chat page is not part of this installation"):
+        page_folder()
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    with pytest.raises(InputError, match=f"{package}: is not installed; install"):
+        write_wheel(tmp_path)
+    (tmp_path / f"talkplay_hf-{__version__}.dist-info").mkdir()
+    with pytest.raises(InputError, match=f"{package}: was installed without a description"):
+        write_wheel(tmp_path)
+    assert not list(tmp_path.glob("*.whl"))
 
 
 def test_without_the_package_the_page_takes_the_wheel_of_its_folder(space: Path, tmp_path: Path):

@@ -389,6 +389,17 @@ def test_an_empty_catalog_or_other_vectors_get_no_codes(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_folder_that_lacks_a_file_gives_no_codes(
+    tokenizer_folder: Path, world: Catalog, vectors: Modalities, tmp_path: Path
+) -> None:
+    shutil.copytree(tokenizer_folder, tmp_path / "old")
+    (tmp_path / "old" / "tokenizer.json").unlink()
+    more, chosen = part(world, vectors, [0, 1])
+    with pytest.raises(ArtifactError, match=r"old: has no tokenizer\.json"):
+        encode_catalog(tmp_path / "old", more, chosen, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_command_gives_new_codes_when_asked(
     tokenizer_folder: Path,
     world_folder: Path,

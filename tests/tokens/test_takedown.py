@@ -203,6 +203,26 @@ def test_other_folders_are_refused(features_folder: Path, tokenizer_folder: Path
         remove_tracks(tokenizer_folder, world.track_ids[:1], features_folder)
 
 
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        (files.EXAMPLES, r"examples\.json: is not a list of texts"),
+        (files.CODEBOOKS, r"has no codebooks\.safetensors"),
+    ],
+)
+def test_a_damaged_folder_is_named_and_nothing_is_written(
+    tokenizer_folder: Path, world: Catalog, tmp_path: Path, name: str, told: str
+) -> None:
+    folder = tmp_path / "tokenizer"
+    shutil.copytree(tokenizer_folder, folder)
+    (folder / name).unlink()
+    if name == files.EXAMPLES:
+        files.write_json(folder / name, {"not": "a list"})
+    with pytest.raises(ArtifactError, match=told):
+        remove_tracks(folder, world.track_ids[:1], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_command_takes_ids_from_options_and_a_file(
     tokenizer_folder: Path,
     features_folder: Path,
@@ -219,8 +239,10 @@ def test_the_command_takes_ids_from_options_and_a_file(
     assert (told["kind"], told["removed"], told["left"]) == ("tokenizer", 3, 57)
     assert main(["remove", out, out, "--track", world.track_ids[3]]) == 0
     assert "removed 1 tracks, 56 left" in capsys.readouterr().out
+    listed.write_bytes("Café".encode("latin-1"))
     for bad, said in (
         ([out, out], "--tracks-file"),
+        ([out, out, "--tracks-file", str(listed)], "ids.txt: is not UTF-8 text; write one"),
         ([out, out, "--track", "nobody"], "'nobody'"),
         ([str(features_folder), out, "--track", "x"], "talkplay embed"),
         ([str(tmp_path), out, "--track", "x"], "is not a catalog"),

@@ -15,8 +15,10 @@ from talkplay_hf.hub import files
 from talkplay_hf.tokenizing import make_tokenizer
 from talkplay_hf.tokens.bpe import train_bpe
 from talkplay_hf.tokens.build import (
+    KNOWN,
     load_base_tokenizer,
     load_centroids,
+    read_known_codes,
     read_token_catalog,
     tokenize,
     write_token_catalog,
@@ -51,6 +53,18 @@ def test_a_damaged_token_catalog_is_refused(world: Catalog, tmp_path: Path) -> N
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(ArtifactError, match="cannot be read"):
         read_token_catalog(path)
+
+
+@pytest.mark.parametrize("known", [True, [True] * 4, ["yes"] * 5, [1] * 5, 1, None], ids=str)
+def test_damaged_marks_of_known_codes_are_refused(
+    world: Catalog, tmp_path: Path, known: object
+) -> None:
+    path, codes = tmp_path / "catalog.parquet", np.zeros((len(world), 5), dtype=np.int32)
+    write_token_catalog(world, codes, path)
+    pq.write_table(pq.read_table(path).append_column(KNOWN, pa.array([known] * 60)), path)
+    assert len(read_token_catalog(path)[1]) == len(world)
+    with pytest.raises(ArtifactError, match=r"catalog\.parquet: codes_known is not one true or"):
+        read_known_codes(path, codes)
 
 
 def test_the_folder_agrees_with_itself(

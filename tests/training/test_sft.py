@@ -29,7 +29,7 @@ from talkplay_hf.hub.verify import verify_folder
 from talkplay_hf.recommend.recommender import Recommender
 from talkplay_hf.tokenizing import make_tokenizer
 from talkplay_hf.training.arguments import parse_recipe
-from talkplay_hf.training.sft import _check_spread, main, without_tied
+from talkplay_hf.training.sft import _check_spread, load_tokenizer, main, without_tied
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "quickstart" / "sft.yaml"
 FOLDERS = (
@@ -82,6 +82,8 @@ def recipe(folder: Path, text: str) -> str:
             "bf16: false\nself_similarity_wieght: 1\n",
             r"wieght \(did you mean self_similarity_weight\?\)",
         ),
+        ("init: xavier\n", "init 'xavier': must be one of mean_covariance, "),
+        ("paper_loss: true\n", "paper_loss: needs playlist_share: 0.5"),
         ("threads: 0\n", "threads 0"),
         ("scratch_layers: 0\n", "scratch_layers 0"),
         ("scratch_heads: 0\n", "scratch_heads 0"),
@@ -320,6 +322,38 @@ def test_missing_inputs_are_refused_before_training(
     with pytest.raises(error, match=word):
         run(tmp_path / "model", *folders, *override)
     assert not any(tmp_path.iterdir())
+
+
+def test_a_recipe_must_say_where_the_model_comes_from_and_where_it_goes(
+    tokenizer_folder: Path, tmp_path: Path
+):
+    text = f"tokenizer: {tokenizer_folder}\nconversations: c\ncatalog: k\nbf16: false\n"
+    words = ["--config", recipe(tmp_path, text)]
+    with pytest.raises(ConfigError, match="output_dir is missing"):
+        main(words)
+    with pytest.raises(ConfigError, match="model_name_or_path is missing"):
+        main([*words, "--output_dir", str(tmp_path / "m")])
+    assert not (tmp_path / "m").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "word"),
+    [
+        ("tokenizer_config.json", "{", "the tokenizer cannot be loaded: Expecting property name"),
+        ("tokenizer.json", "{}", "the tokenizer cannot be loaded: "),
+        ("chat_template.jinja", "{% for", "the chat template cannot be used: unexpected"),
+        ("chat_template.jinja", "hello", "the chat template cannot be used: it writes no music"),
+    ],
+)
+def test_a_damaged_tokenizer_is_named_before_training(
+    name: str, text: str, word: str, tokenizer_folder: Path, tmp_path: Path
+):
+    folder = tmp_path / "tokenizer"
+    shutil.copytree(tokenizer_folder, folder)
+    (folder / files.MANIFEST).unlink()
+    (folder / name).write_text(text, encoding="utf-8")
+    with pytest.raises(ArtifactError, match=f"{folder}: {word}"):
+        load_tokenizer(str(folder))
 
 
 def test_conversations_with_nothing_to_learn_are_refused_and_leave_nothing(

@@ -1,6 +1,7 @@
 """Our trainer: the loss of the stock one at label positions only, and its parts in the logs."""
 
 import copy
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,7 @@ def run(
     *,
     weight: float = 0.0,
     force_in_loss: bool = False,
+    compute_metrics: Callable[[Any], dict[str, float]] | None = None,
     **options: Any,
 ) -> tuple[torch.Tensor, list[dict[str, Any]]]:
     """Train; the first gradient of the embedding and the log."""
@@ -104,6 +106,7 @@ def run(
         "args": config,
         "train_dataset": rows,
         "eval_dataset": None,
+        "compute_metrics": compute_metrics,
     }
     if config.eval_strategy != "no":
         validation = {"conversations": rows.select(range(4)), "playlists": rows.select([6, 7])}
@@ -253,3 +256,10 @@ def test_another_loss_is_refused(
     for options in ({"label_smoothing_factor": 0.1}, {"loss_type": "dft"}):
         with pytest.raises(ConfigError, match="label_positions_only"):
             run("ours", tiny_model, tokenizer, rows, tmp_path, **options)
+
+
+def test_metrics_from_logits_are_refused(
+    tiny_model: LlamaForCausalLM, tokenizer: TalkPlayTokenizer, rows: Dataset, tmp_path: Path
+):
+    with pytest.raises(ConfigError, match="not supported; leave compute_metrics out"):
+        run("ours", tiny_model, tokenizer, rows, tmp_path, compute_metrics=lambda found: {})

@@ -49,7 +49,8 @@ class _Request(AsyncInferenceClient):
         except TimeoutError:
             raise Fault("passing", f"no answer within {self._seconds:g} s", billed=True) from None
         except httpx2.ConnectError as error:
-            raise Fault("unreachable", f"no connection ({error})", sent=False) from None
+            what = f"no connection ({error}). Check that the server runs at this address"
+            raise Fault("unreachable", what, sent=False) from None
         except httpx2.HTTPError as error:
             name = type(error).__name__
             raise Fault("passing", f"connection lost ({name}: {error})", billed=True) from None
@@ -94,7 +95,8 @@ async def ask(
         response = request.response
         if response is None:  # no provider, no key, ...: nothing was sent
             if isinstance(error, httpx2.TransportError):
-                raise Fault("unreachable", f"no connection ({error})", sent=False) from None
+                what = f"no connection to the Hub, which is asked where the model runs ({error})"
+                raise Fault("unreachable", what, sent=False) from None
             if isinstance(error, UnicodeError):  # half of a surrogate pair
                 raise Fault("refused", "the chat is not valid Unicode", sent=False) from None
             raise Fault("fatal", f"{error}", sent=False) from None

@@ -239,8 +239,6 @@ class EndpointModel:
         """Raise what a fault means after the last try."""
         unknown_parameter = fault.kind == "parameter" and not self._pace.succeeded_once
         if fault.kind in ("fatal", "unreachable") or unknown_parameter:
-            if fault.kind == "unreachable":
-                message = f"{message}. Check that the server runs at this address"
             message = f"{self.name} at {self._where}: {message}"
             self._pace.close(message)
             raise LanguageModelError(message) from None

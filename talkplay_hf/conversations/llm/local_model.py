@@ -255,7 +255,7 @@ def _load(options: LocalOptions) -> tuple[Any, Any]:
         return tokenizer, model.to(device).eval()
     except (RuntimeError, AssertionError) as error:
         raise LanguageModelError(
-            f"{options.model}: no room on {device} ({first_line(error)})"
+            f"{options.model}: cannot be put on {device} ({first_line(error)}); name another device"
         ) from None
 
 

@@ -48,6 +48,7 @@ class ServedModel:
 
         Raises:
             ArtifactError: If it cannot be loaded.
+            InputError: If it is no folder and cannot be the name of a repository.
         """
         return cls(load_tokenizer(model, **kwargs))
 

@@ -61,6 +61,11 @@ def add_adapters(model: PreTrainedModel, model_config: ModelConfig) -> "PeftMode
             warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing")
             adapted: PeftModel = get_peft_model(model, config)
     except ValueError as error:
+        if targets is None and "target_modules" in str(error):
+            raise ConfigError(
+                "use_peft: PEFT does not know which layers to adapt in a model of the kind "
+                f"{model.config.model_type!r}; set lora_target_modules: all-linear, or name layers"
+            ) from None
         raise ConfigError(f"use_peft: {' '.join(str(error).split())}") from None
     # with the name PEFT would ask the Hub for the base at every save, see that the vocabulary has
     # grown, and put the frozen embedding into the checkpoint beside the trained one

@@ -10,7 +10,7 @@ from small_catalog import SMALL, user
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import ClapConfig, ClapModel, PreTrainedTokenizerFast
 
-from talkplay_hf.errors import InputError
+from talkplay_hf.errors import ConfigError, InputError
 from talkplay_hf.evaluation.baselines.base import BaselineSources
 from talkplay_hf.evaluation.baselines.clap import ClapRanker
 from talkplay_hf.evaluation.baselines.registry import make_baseline
@@ -93,6 +93,14 @@ def test_other_audio_vectors_are_refused_by_name(tmp_path: Path) -> None:
         make_baseline("clap", BaselineSources(SMALL, features=features))
     with pytest.raises(InputError, match="'clap' needs a features folder"):
         make_baseline("clap", BaselineSources(SMALL))
+
+
+def test_a_model_that_is_gone_is_named(tmp_path: Path) -> None:
+    (tmp_path / "gone").mkdir()
+    model = str(tmp_path / "gone")
+    features = save_sound(tmp_path / "f", np.ones((3, 2)), [True] * 3, encoder="clap", model=model)
+    with pytest.raises(ConfigError, match="gone' cannot be loaded: "):
+        make_baseline("clap", BaselineSources(SMALL, features=features))
 
 
 def test_a_features_folder_without_sound_is_refused_by_name(tmp_path: Path) -> None:

@@ -80,6 +80,24 @@ def test_too_few_conversations_are_refused() -> None:
             RerankRanker(BaselineSources(CATALOG, conversations=conversations))
 
 
+@pytest.mark.slow
+def test_conversations_of_which_the_first_stage_finds_no_track_are_refused() -> None:
+    catalog = Catalog.from_tracks(
+        [Track(f"b{n}", f"tune{n}", f"name{n}") for n in range(300)],
+        [Playlist(f"p{n}", (f"b{n}",)) for n in range(8)],
+    )
+    talks = tuple(
+        Conversation(
+            f"c{n}",
+            (Message("user", "play tune7"), Message("music", track_id=f"b{250 + n}")),
+            f"p{n}",
+        )
+        for n in range(8)
+    )
+    with pytest.raises(InputError, match="finds none of the tracks of 1 turns"):
+        RerankRanker(BaselineSources(catalog, conversations=talks))
+
+
 def test_names_are_found_as_whole_words() -> None:
     catalog = Catalog.from_tracks(
         [

@@ -1,6 +1,7 @@
 """A two-tower model learns from training conversations, and from them alone."""
 
 import hashlib
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from small_catalog import user
 from tiny_encoder import save_encoder
 
 from talkplay_hf.catalog.schema import Catalog, Conversation, Message, Playlist, Track
-from talkplay_hf.errors import ArtifactError, ConfigError, InputError
+from talkplay_hf.errors import ArtifactError, ConfigError, InputError, MissingExtraError
 from talkplay_hf.evaluation.baselines.base import BaselineSources
 from talkplay_hf.evaluation.baselines.two_tower import QueryTexts, TwoTowerRanker
 from talkplay_hf.evaluation.baselines.two_tower_training import TwoTowerOptions, train_two_tower
@@ -141,6 +142,12 @@ def test_what_cannot_be_used_is_refused(tmp_path: Path) -> None:
         TwoTowerRanker(replace(sources(), two_tower=tmp_path / "nothing"))
     with pytest.raises(ConfigError, match="epochs 0: must be above 0"):
         TwoTowerOptions(epochs=0)
+
+
+def test_without_sentence_transformers_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sentence_transformers", None)
+    with pytest.raises(MissingExtraError, match=r"two-tower baseline .*talkplay-hf\[features\]"):
+        TwoTowerRanker(sources(*TALKS))
 
 
 def test_several_processes_do_not_train_one_model(

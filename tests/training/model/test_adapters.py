@@ -9,7 +9,14 @@ import torch
 from datasets import Dataset
 from random_llama import random_llama
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, LlamaForCausalLM
+from transformers import (
+    AutoModelForCausalLM,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaForCausalLM,
+    OlmoConfig,
+    OlmoForCausalLM,
+)
 from trl import ModelConfig, SFTConfig, SFTTrainer
 
 from talkplay_hf.errors import ConfigError, MissingExtraError
@@ -218,6 +225,23 @@ def test_one_layer_can_be_named_alone(tokenizer: TalkPlayTokenizer):
 def test_a_model_in_half_precision_is_refused(tokenizer: TalkPlayTokenizer):
     with pytest.raises(ConfigError, match="dtype: float32"):
         add_adapters(grown(tokenizer, tied=True).to(torch.bfloat16), lora())
+
+
+def test_what_asks_for_no_adapters_or_impossible_ones_is_refused(tokenizer: TalkPlayTokenizer):
+    with pytest.raises(ConfigError, match="use_peft is false"):
+        add_adapters(grown(tokenizer, tied=True), ModelConfig())
+    with pytest.raises(ConfigError, match=r"use_peft: .*`r` should be a positive"):
+        add_adapters(grown(tokenizer, tied=True), ModelConfig(use_peft=True, lora_r=0))
+
+
+def test_kinds_of_model_that_peft_cannot_adapt_are_refused():
+    tiny = {"hidden_size": 8, "intermediate_size": 8, "num_attention_heads": 2}
+    model = OlmoForCausalLM(OlmoConfig(vocab_size=9, num_hidden_layers=1, pad_token_id=0, **tiny))
+    with pytest.raises(ConfigError, match=r"of the kind 'olmo'; set lora_target_modules: all-lin"):
+        add_adapters(model, lora())
+    head_comes_loose = GPT2LMHeadModel(GPT2Config(vocab_size=9, n_embd=8, n_layer=1, n_head=2))
+    with pytest.raises(ConfigError, match=r"does not stay tied to 'wte'.*without use_peft"):
+        add_adapters(head_comes_loose, lora())
 
 
 def test_without_peft_the_extra_is_named(

@@ -411,6 +411,18 @@ def test_a_model_of_another_vocabulary_is_found_out(grown: TalkPlayTokenizer):
         check_vocabulary(llama(len(grown) - 1, tied=True), grown)
 
 
+def test_a_model_without_a_head_is_refused(small: TalkPlayTokenizer):
+    with pytest.raises(ArtifactError, match="LlamaModel has no output head"):
+        check_vocabulary(llama(len(small), tied=True).model, small)
+
+
+def test_a_tokenizer_with_tokens_behind_its_music_is_refused(tmp_path: Path):
+    tokenizer = music_tokenizer(tmp_path, (4,) * 5, (4,) * 5)
+    tokenizer.add_tokens(["<late>"])
+    with pytest.raises(ArtifactError, match=r"the tokenizer has \d+ tokens, .* says \d+"):
+        check_vocabulary(llama(len(tokenizer), tied=True), tokenizer)
+
+
 @pytest.mark.parametrize("part", ["config", "head", "tie"])
 def test_a_model_that_was_changed_after_growth_is_found_out(part: str, small: TalkPlayTokenizer):
     model = llama(small.config.base_vocab_size, tied=part == "tie")

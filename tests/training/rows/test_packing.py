@@ -187,6 +187,12 @@ def test_attention_that_leaks_is_refused_by_name(tmp_path: Path):
     check_packing(settings(tmp_path, packing=False), leaky())
 
 
+def test_packing_that_cannot_be_tried_is_refused(tmp_path: Path):
+    # weights that are elsewhere look like this here
+    with pytest.raises(ConfigError, match=r"'sdpa' cannot be tried .*; use flash_attention_2"):
+        check_packing(settings(tmp_path, packing=True), llama(50, "sdpa").to("meta"))
+
+
 def test_packing_that_cuts_or_is_half_on_is_refused(tmp_path: Path):
     model = llama(50, "sdpa")
     with pytest.raises(ConfigError, match=r"'wrapped'.*'bfd'"):

@@ -409,6 +409,9 @@ def test_a_missing_file_is_refused_by_name(load: Load, conversations_folder: Pat
     shutil.copytree(conversations_folder, copy)
     (copy / "train.parquet").unlink()
     refused(load, tmp_path, ArtifactError, "train.parquet", conversations=str(copy))
+    (copy / "train.parquet").mkdir()
+    match = r"train\.parquet: cannot be read \(Is a directory\)"
+    refused(load, tmp_path, ArtifactError, match, conversations=str(copy))
 
 
 # --- two processes ----------------------------------------------------------------------------
