@@ -300,7 +300,7 @@ class World:
         if name == "recipes/smollm2-135m/base.py":  # of the package that holds the weights
             self._base().rename(self.folder / rest[0])
             return
-        if name.startswith(("recipes/serving", "recipes/paper", "tests/benchmarks")):
+        if name.startswith(("recipes/serving", "recipes/paper", "tests/")):
             return
         said = io.StringIO()
         status: object = 0

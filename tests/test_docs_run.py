@@ -27,5 +27,7 @@ def test_the_commands_of_a_page_run_in_their_order(page: Path, doc_world: World)
              for words in commands(block.text)]  # fmt: skip
     for words in asked:
         doc_world.run_words(words)
+    # scripts of the tests are run by tests of their own, or by hand
+    asked = [words for words in asked if not words[1:2] or not words[1].startswith("tests/")]
     ours = [words for words in asked if "talkplay" in " ".join(words[:8])]
     assert len(doc_world.ran) >= len([words for words in ours if words[0] not in ("pip", "vllm")])
